@@ -114,10 +114,15 @@ impl Drop for Running {
     }
 }
 
-type Answered = oneshot::Sender<Result<(u64, watch::Receiver<Progress>, Vec<LimitState>), Refused>>;
+/// Who asks. What is answered gives the request up when it is dropped, so that it ends as well where whoever asked has
+/// gone before the answer was looked at.
+struct Asker {
+    answer: oneshot::Sender<Result<Running, Refused>>,
+    commands: mpsc::Sender<Command>,
+}
 
 enum Command {
-    Submit(Box<Wanted>, Answered),
+    Submit(Box<Wanted>, Asker),
     /// Whether a request would be let in now.
     Check(Box<Wanted>, oneshot::Sender<Result<(), Refused>>),
     Cancel(u64),
@@ -188,9 +193,9 @@ impl MachineThread {
     /// Where the request is not let in.
     pub async fn submit(&self, wanted: Wanted) -> Result<Running, Refused> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Submit(Box::new(wanted), answer)).map_err(|_| Refused::Stopped)?;
-        let (number, progress, limits) = answered.await.map_err(|_| Refused::Stopped)??;
-        Ok(Running { number, progress, limits, commands: self.commands.clone() })
+        let asker = Asker { answer, commands: self.commands.clone() };
+        self.commands.send(Command::Submit(Box::new(wanted), asker)).map_err(|_| Refused::Stopped)?;
+        answered.await.map_err(|_| Refused::Stopped)?
     }
 
     /// Whether a request would be let in now; nothing is taken from its account.
@@ -272,7 +277,7 @@ fn epoch(setup: &Setup, record: &mut Option<Record>, commands: &Receiver<Command
             }
         };
         match command {
-            Command::Submit(wanted, answer) => {
+            Command::Submit(wanted, Asker { answer, commands }) => {
                 if !is_behind {
                     engine.advance(clock.now());
                 }
@@ -308,10 +313,7 @@ fn epoch(setup: &Setup, record: &mut Option<Record>, commands: &Receiver<Command
                 if let Some(record) = record {
                     record(&Recorded { came: now, prompt: wanted.prompt, output });
                 }
-                if answer.send(Ok((number, progress, limits))).is_err() {
-                    // Whoever asked has gone.
-                    engine.cancel(number);
-                }
+                let _ = answer.send(Ok(Running { number, progress, limits, commands }));
             }
             Command::Check(wanted, answer) => {
                 if !is_behind {

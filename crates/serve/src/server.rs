@@ -1,6 +1,6 @@
 //! The socket and the paths: what is let in, for how long, and how it ends.
 //!
-//! Limits: bytes of a body, bodies that are read at once, connections, time to send headers and a body. At the end no
+//! Limits: bytes of a body, bytes of bodies that are read at once, connections, time to send headers and a body. At the end no
 //! new connection is taken; who is served has some time to be done, and what is cut then is told so.
 
 mod answering;
@@ -13,14 +13,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::answers::Answers;
@@ -69,7 +70,7 @@ pub struct Site {
 pub struct Limits {
     /// Bytes of a body.
     pub body: usize,
-    /// Bodies that are read at once.
+    /// Bodies of full length for whose bytes there is room at once, while they are read.
     pub bodies: usize,
     /// Open connections.
     pub connections: usize,
@@ -96,12 +97,13 @@ impl Default for Limits {
 struct App {
     site: Site,
     clock: Clock,
-    bodies: Semaphore,
+    /// Bytes of bodies that may still come.
+    room: Semaphore,
     started: u64,
     closing: watch::Receiver<bool>,
 }
 
-/// Listens and serves until SIGINT or SIGTERM. `ready` hears of the address that is listened on.
+/// Listens and serves until SIGINT or SIGTERM; a second one ends it at once. `ready` hears of the address that is listened on.
 ///
 /// # Errors
 /// Where the address cannot be listened on, or the system gives no threads.
@@ -109,36 +111,71 @@ pub fn serve(site: Site, address: &str, ready: impl FnOnce(SocketAddr)) -> Resul
     let threads = |error: std::io::Error| ServeError::Threads(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(threads)?;
     let served = runtime.block_on(async {
-        let listen = |error: std::io::Error| ServeError::Listen { address: address.into(), reason: error.to_string() };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let end = ended().map_err(threads)?;
-        ready(listener.local_addr().map_err(listen)?);
-        run(site, listener, end).await;
+        let wrong = |error: std::io::Error| ServeError::Listen { address: address.into(), reason: error.to_string() };
+        let listener = listen(address, site.limits.connections).await.map_err(wrong)?;
+        let ends = ends().map_err(threads)?;
+        ready(listener.local_addr().map_err(wrong)?);
+        tokio::select! {
+            () = run(site, listener, asked(ends.clone(), 1)) => {}
+            // Who asks for it again does not wait for those who are served.
+            () = asked(ends, 2) => {}
+        }
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
     served
 }
 
-/// SIGINT or SIGTERM.
-#[cfg(unix)]
-fn ended() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+/// Listens, with room for `waiting` connections that are not taken yet, as far as the system gives it. Where there is
+/// none, the system drops what comes, and clients try again after a second: the usual room of 1,024 is full as soon as
+/// some thousands come while others work.
+async fn listen(address: &str, waiting: usize) -> std::io::Result<TcpListener> {
+    let mut failed = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that was killed has connections that linger: the port is free for the next one all the same.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+        match socket.bind(address).and_then(|()| socket.listen(waiting)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
         }
-    })
+    }
+    Err(failed)
 }
 
-/// Ctrl-C.
+/// How often the end was asked for: SIGINT or SIGTERM.
+#[cfg(unix)]
+fn ends() -> std::io::Result<watch::Receiver<u32>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (asked, ends) = watch::channel(0u32);
+    tokio::spawn(async move {
+        while tokio::select! { one = interrupt.recv() => one, one = terminate.recv() => one }.is_some() {
+            asked.send_modify(|times| *times = times.saturating_add(1));
+        }
+    });
+    Ok(ends)
+}
+
+/// The same: Ctrl-C.
 #[cfg(not(unix))]
-fn ended() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
+fn ends() -> std::io::Result<watch::Receiver<u32>> {
+    let (asked, ends) = watch::channel(0u32);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            asked.send_modify(|times| *times = times.saturating_add(1));
+        }
+    });
+    Ok(ends)
+}
+
+/// Waits until the end was asked for so often.
+async fn asked(mut ends: watch::Receiver<u32>, times: u32) {
+    if ends.wait_for(|asked| *asked >= times).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Serves on a socket until `end`.
@@ -147,7 +184,7 @@ pub async fn run(site: Site, listener: TcpListener, end: impl Future<Output = ()
     let (close, closing) = watch::channel(false);
     let app = Arc::new(App {
         clock: Clock::start(site.speed),
-        bodies: Semaphore::new(limits.bodies),
+        room: Semaphore::new(limits.body.saturating_mul(limits.bodies).min(Semaphore::MAX_PERMITS)),
         started: unix_seconds(),
         closing: closing.clone(),
         site,
@@ -250,11 +287,11 @@ async fn models(State(app): State<Arc<App>>) -> Answered {
     json_body(StatusCode::OK, &json!({ "object": "list", "data": [described(&app)] }))
 }
 
-async fn model(State(app): State<Arc<App>>, axum::extract::Path(name): axum::extract::Path<String>) -> Answered {
-    if name == app.site.model {
-        json_body(StatusCode::OK, &described(&app))
-    } else {
-        failed(&app, &no_such_model(&app, &name))
+async fn model(State(app): State<Arc<App>>, name: Result<Path<String>, PathRejection>) -> Answered {
+    match name {
+        Ok(Path(name)) if name == app.site.model => json_body(StatusCode::OK, &described(&app)),
+        Ok(Path(name)) => failed(&app, &no_such_model(&app, &name)),
+        Err(_) => failed(&app, &ApiError::wrong("model", "The path's name of a model is no UTF-8.".into())),
     }
 }
 

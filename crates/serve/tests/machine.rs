@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use tokio::runtime::{Builder, Runtime};
 use wafersim_serve::machine::{End, MachineThread, Refused, Running, Setup, Wanted};
@@ -21,6 +22,10 @@ const SCENARIO: &str = "
 const ANSWER: u32 = 7000;
 
 fn machine(plan: &str) -> (Runtime, MachineThread, u64) {
+    counted(plan, Arc::new(Metrics::new("test")))
+}
+
+fn counted(plan: &str, metrics: Arc<Metrics>) -> (Runtime, MachineThread, u64) {
     let file = StreamFile::parse(SCENARIO, "test").unwrap();
     let server = Server::new(file.check("test").unwrap(), None).unwrap();
     let room = server.summary().kv_tokens;
@@ -29,7 +34,7 @@ fn machine(plan: &str) -> (Runtime, MachineThread, u64) {
         plan: Arc::new(ServicePlan::parse(plan, "test").unwrap()),
         organisations: 1,
         speed: 0.1,
-        metrics: Arc::new(Metrics::new("test")),
+        metrics,
         record: None,
     };
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -86,5 +91,29 @@ fn what_never_fits_is_refused_and_takes_nothing_from_the_account() {
         while remaining().await <= 99_000 {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+/// Whoever goes before the answer to the request was looked at gives it up all the same.
+#[test]
+fn who_goes_before_the_answer_is_seen_gives_it_up() {
+    let metrics = Arc::new(Metrics::new("test"));
+    let (runtime, machine, _) = counted("", Arc::clone(&metrics));
+    runtime.block_on(async {
+        let inside = async |wanted: u64| {
+            loop {
+                let state = machine.state().await.unwrap();
+                if state.levels.in_service == wanted {
+                    return state;
+                }
+            }
+        };
+        let mut asked = Box::pin(ask(&machine));
+        assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        inside(1).await;
+        drop(asked);
+        let state = inside(0).await;
+        let text = metrics.text(&state);
+        assert!(text.contains("wafersim:requests_cancelled_total{model_name=\"test\"} 1"), "{text}");
     });
 }

@@ -7,6 +7,10 @@ of its own, runs it, and prints a table: passed, failed or skipped, with what wa
 Without names all clients but guidellm, which brings 3 GB (torch). Needs python3 with venv and PyPI; for opencode and
 qwen-code node and npm. What cannot be had is skipped, with the reason. Ends with 0 where all passed, 1 where one failed,
 77 where none failed and some were skipped.
+
+Rates and times are held against what `simctl` says of the same load: by `openai` (which sees what the server says that is
+true), `aiperf` and `guidellm`; a prompt with a tool call, and requests as its profile has them, by each agent; streams that
+end without a reason by a script only, fields that are not known, both shapes of errors and a freed slot by `endpoint`.
 """
 
 import json
@@ -37,6 +41,9 @@ FINAL = "There are two files, and nothing is left to do."
 PROMPT = "List the files."
 # What a load generator may differ from the prediction by: a part of it, or so many milliseconds.
 PART, MILLISECONDS = 0.05, 10.0
+# Seconds that an agent has to end: a computer with a load of 20 takes ten times as long as an idle one. Of an agent that
+# does not end, seconds without a request after the last one that is expected.
+PATIENCE, QUIET = 1200, 30
 
 MACHINE = """
 [machine]
@@ -94,9 +101,9 @@ class Server:
         rows = [row for row in rows if all(label in row for label in labels)]
         return round(sum(float(row.rsplit(" ", 1)[1]) for row in rows))
 
-    def first_token(self):
-        """Mean seconds to the first token, as the server counts them."""
-        rows = [row for row in self.get("/metrics").splitlines() if row.startswith("vllm:time_to_first_token_seconds_")]
+    def mean(self, name):
+        """Mean seconds of a histogram, as the server counts them."""
+        rows = [row for row in self.get("/metrics").splitlines() if row.startswith(f"vllm:{name}_seconds_")]
         of = {row.split("{")[0].rsplit("_", 1)[1]: float(row.rsplit(" ", 1)[1]) for row in rows if "bucket" not in row}
         return of["sum"] / of["count"]
 
@@ -111,6 +118,15 @@ class Server:
                 return answered.status, json.loads(answered.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+    def stream(self, body):
+        """Events of a streamed answer."""
+        headers = {"content-type": "application/json"}
+        body = json.dumps({**body, "stream": True}).encode()
+        request = urllib.request.Request(self.url() + "/chat/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answered:
+            text = answered.read().decode()
+        return [event.removeprefix("data: ") for event in text.split("\n\n") if event]
 
     def close(self):
         self.process.terminate()
@@ -140,8 +156,9 @@ class Tools:
         path.write_text(text)
         return str(path)
 
-    def run(self, command, patience, **more):
-        """Exit code, stdout and stderr; the whole group of processes ends with its time."""
+    def run(self, command, patience, is_enough=None, **more):
+        """Exit code, stdout and stderr; the whole group of processes ends with its time, or QUIET seconds after
+        `is_enough`, so that what it does beyond that is seen. Without an exit code where it was ended."""
         with subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -151,13 +168,17 @@ class Tools:
             start_new_session=True,
             **more,
         ) as process:
-            try:
-                out, err = process.communicate(timeout=patience)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                out, err = process.communicate()
-                return None, out, err
-            return process.returncode, out, err
+            end, has_enough = time.monotonic() + patience, False
+            while (left := end - time.monotonic()) > 0:
+                try:
+                    out, err = process.communicate(timeout=min(left, 1.0) if is_enough else left)
+                    return process.returncode, out, err
+                except subprocess.TimeoutExpired:
+                    if is_enough and not has_enough and is_enough():
+                        end, has_enough = time.monotonic() + QUIET, True
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            return None, out, err
 
     def python(self, package):
         """The folder with the programs of a package from PyPI."""
@@ -236,11 +257,14 @@ def endpoint(tools):
             time.sleep(0.01)
         freed = time.monotonic() - freed
         expect(during == 1 and freed < 5, f"{during} served; the slot is free after {freed:.1f} s")
-        # 64 streams of different lengths: each ends with a reason.
+        # Streams of 64 lengths: each ends with one reason.
         for tokens in range(1, 65):
-            status, body = server.post({"messages": hello, "max_tokens": tokens})
-            reason = body["choices"][0]["finish_reason"] if status == 200 else None
-            expect(reason in ("stop", "length"), f"{tokens} tokens: {status} {reason}")
+            *events, done = server.stream({"messages": hello, "max_tokens": tokens, "ignore_eos": True})
+            choices = [choice for event in events for choice in json.loads(event)["choices"]]
+            reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+            words = [choice for choice in choices if choice["delta"].get("content")]
+            seen = (len(words), reasons, done)
+            expect(seen == (tokens, ["length"], "[DONE]"), f"a stream of {tokens} tokens: {seen}")
     return f"strict 400 wrong_api_format, unknown fields let through, both shapes; a hang-up frees its slot in {freed * 1e3:.0f} ms"
 
 
@@ -335,15 +359,43 @@ def script(tools, name, offered, tool, arguments):
     )
 
 
+class Refused:
+    """What an agent sends where one prompt is refused for ever: the tries of its profile in `simctl stream`, `of` that many of
+    its outermost layer `seen` before it waits for minutes, those of a request beside it, and how many of them an SDK says are
+    retries."""
+
+    def __init__(self, preset, sdk=0, beside=None, seen=1, of=1):
+        self.preset, self.sdk, self.beside, self.seen, self.of = preset, sdk, beside, seen, of
+
+    def wanted(self, tools, plan):
+        tries, rest = divmod(simulated_tries(tools, self.preset, plan) * self.seen, self.of)
+        expect(rest == 0, f"the tries of {self.preset} are no multiple of {self.of}")
+        return tries + (simulated_tries(tools, self.beside, plan) if self.beside else 0)
+
+
+def simulated(tools, preset, plan, requests):
+    """What clients of a profile see of a plan who want so many answers, one after the other."""
+    # Nobody asks again after an agent has stopped.
+    again = "again = 1e6\n" if preset == "opencode" else ""
+    text = f"plan = {json.dumps(plan)}\n[clients]\nprofile = '{preset}'\nnetwork = 0.0\nhost = 0.0\n{again}"
+    load = f"[load]\nusers = 1\nrequests = {requests}\nprompt = {{ median = 200 }}\noutput = {{ median = 9 }}\n"
+    return outcome(tools, "simulated", text + load + "[run]\nwarm_up = 0.0\nwindow = 100000\n")["clients"]
+
+
+def simulated_tries(tools, preset, plan):
+    """Requests of a profile for one prompt under a plan that lets nobody in."""
+    seen = simulated(tools, preset, plan, 1)
+    expect(seen["served"] == 0, f"{preset} was let in")
+    return seen["attempts"]
+
+
 def agent(tools, name, call, start, profile):
-    """`call` is what a script needs; `start(url)` gives command, environment and folder; `profile` the requests of an agent
-    that is refused for ever, since too many wait or for a quota; how many of them an SDK says are retries; and the seconds
-    that they take at most."""
+    """`call` is what a script needs; `start(url)` gives command, environment and folder; `profile` is a Refused."""
     # The free plan of Qwen3-Coder: what one prompt with a tool call reserves fits, so that nothing is sent twice.
     plan = tools.write("minute-plan.toml", "requests = { minute = 10 }\ntokens = { minute = 150000 }\n")
     with Server(tools, name, "--script", script(tools, name, *call), "--plan", plan) as server:
         command, environment, folder = start(server.url())
-        code, out, err = tools.run(command, 240, env=environment, cwd=folder)
+        code, out, err = tools.run(command, PATIENCE, env=environment, cwd=folder)
         calls = server.count("vllm:request_success_total", 'finished_reason="tool_calls"')
         stops = server.count("vllm:request_success_total", 'finished_reason="stop"')
         refused = server.refused()
@@ -354,23 +406,37 @@ def agent(tools, name, call, start, profile):
     expect(calls == 1 and stops >= 1, f"{calls} tool calls, {stops} other answers")
     expect(refused == 0, f"{refused} requests were refused under 10 requests and 150,000 tokens a minute")
     expect("nothing is left to do" in said, f"the last answer is not shown: {said[-300:]}")
-    counts, sdk, patience = profile
     seen = []
-    for why, plan, wanted in (("full", "queue = 0\n", counts[0]), ("quota", "tokens = { minute = 1 }\n", counts[1])):
-        with Server(tools, f"{name}-{why}", "--plan", tools.write(f"{why}-plan.toml", plan), "--speed", 1000) as server:
+    for why, plan in (("full", "queue = 0\n"), ("quota", "tokens = { minute = 1 }\n")):
+        plan = tools.write(f"{why}-plan.toml", plan)
+        wanted = profile.wanted(tools, plan)
+        with Server(tools, f"{name}-{why}", "--plan", plan, "--speed", 1000) as server:
             command, environment, folder = start(server.url())
-            code, out, err = tools.run(command, patience, env=environment, cwd=folder)
+            is_enough = (lambda server=server, wanted=wanted: server.refused() >= wanted) if profile.of > 1 else None
+            code, out, err = tools.run(command, PATIENCE, is_enough, env=environment, cwd=folder)
             refused = server.refused()
             # Retries of the SDK, as it says itself; those of other layers come with the same number again.
             retried = server.count("wafersim:requests_received_total", "retry=")
             retried -= server.count("wafersim:requests_received_total", 'retry="0"')
             retried -= server.count("wafersim:requests_received_total", 'retry="unknown"')
         tools.write(f"{name}-{why}.out", out + err)
-        end = "" if code is not None else f", still at it after {patience} s"
+        end = "" if code is not None else ", and would go on"
         seen.append(f"{why} {refused} ({retried} of them retries of an SDK){end}")
-        expect(retried == sdk, f"{retried} retries of its SDK, not {sdk}")
-        expect(refused == wanted, f"refused for ever ({why}) it sends {refused} requests{end}, not {wanted}")
-    return f"one tool call, {stops} other answer(s); requests when refused for ever: {'; '.join(seen)}"
+        expect(refused == wanted, f"refused for ever ({why}) it sends {refused} requests{end}; {wanted} are simulated")
+        expect(retried == profile.sdk, f"{retried} retries of its SDK, not {profile.sdk}")
+    # With a request a minute the second waits, as its client was told. Beside a title it would be chance which one that is.
+    if not profile.beside:
+        plan = tools.write("one-plan.toml", "requests = { minute = 1 }\n")
+        wanted = simulated(tools, profile.preset, plan, 2)["refused_quota"]
+        with Server(tools, name, "--script", script(tools, name, *call), "--plan", plan, "--speed", 30) as server:
+            command, environment, folder = start(server.url())
+            code, out, err = tools.run(command, PATIENCE, env=environment, cwd=folder)
+            refused, calls = server.refused(), server.count("vllm:request_success_total")
+        tools.write(f"{name}-one.out", out + err)
+        expect((code, calls) == (0, 2), f"with a request a minute it ended with {code}, {calls} answers")
+        expect(refused == wanted, f"with a request a minute {refused} were refused; {wanted} are simulated")
+        seen.append(f"with one a minute {refused} of {refused + calls} refused")
+    return f"one tool call, {stops} other answer(s); requests when refused for ever, as simulated: {'; '.join(seen)}"
 
 
 def code_puppy(tools):
@@ -392,9 +458,9 @@ def code_puppy(tools):
         )
         return [program, "-m", "wafersim", "-p", PROMPT], environment, home / "work"
 
-    # As `simctl stream` has it: 6 of the transport in 3 of the SDK in 5 of the agent.
+    # 90: 6 of the transport in 3 of the SDK in 5 of the agent; of 3 tries of the SDK the last 2 are retries.
     call = ("list_files", "list_files", {"directory": "."})
-    return agent(tools, "code-puppy", call, start, ((90, 90), 60, 400))
+    return agent(tools, "code-puppy", call, start, Refused("code-puppy-generic", sdk=5 * 6 * 2))
 
 
 def opencode(tools):
@@ -413,10 +479,10 @@ def opencode(tools):
         home, environment = tools.home("opencode", {"work/opencode.json": json.dumps(config)})
         return [program, "run", PROMPT], environment, home / "work"
 
-    # 6 of the prompt, as the profile has it, and 3 of the title beside it. The text of a refused quota of tokens, "too many
-    # tokens", it takes for a context that is too long: it has the session summarised, once, and ends.
+    # 6 of the prompt, and 3 of the title beside it, which its library sends. The text of a refused quota of tokens, "too many
+    # tokens", it takes for a context that is too long: it has the session summarised, once, and ends: 2, and the title's 3.
     call = ("bash", "bash", {"command": "ls", "description": "Lists files"})
-    return agent(tools, "opencode", call, start, ((9, 5), 0, 400))
+    return agent(tools, "opencode", call, start, Refused("opencode", beside="ai-sdk"))
 
 
 def qwen_code(tools):
@@ -428,8 +494,10 @@ def qwen_code(tools):
         more = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": url, "OPENAI_MODEL": "q"}
         return [program, "--auth-type", "openai", "-p", PROMPT], {**environment, **more}, work
 
-    # Two tries of the outermost layer, a minute apart, each of 4 of the SDK in 7 of its own; the next comes two minutes later.
-    return agent(tools, "qwen-code", ("tool_search", "glob", {"pattern": "*.txt"}), start, ((56, 56), 42, 150))
+    # 308: 4 of the SDK in 7 of its own in 11 of the stream. Two of those are waited for, a minute apart; the third would come
+    # two minutes later. Of 4 tries of the SDK the last 3 are retries.
+    call = ("tool_search", "glob", {"pattern": "*.txt"})
+    return agent(tools, "qwen-code", call, start, Refused("qwen-code", sdk=2 * 7 * 3, seen=2, of=11))
 
 
 # Load generators, against what `simctl stream` predicts for the same load.
@@ -467,15 +535,75 @@ def agree(seen, predicted):
 SLOW, OUTPUT = 0.01, 100
 
 
+class Aiperf:
+    """AIPerf, what it sends its requests with, and what it says of them."""
+
+    # Tokens of an answer are the server's count.
+    FLAGS = "--endpoint-type chat --streaming --tokenizer builtin --use-server-token-count --extra-inputs ignore_eos:true --ui none"
+
+    def __init__(self, tools):
+        self.tools, self.program = tools, tools.python("aiperf") / "aiperf"
+        self.home, self.environment = tools.home("aiperf", {})
+        # Its vocabulary o200k_base is fetched from elsewhere; litellm's package has it in the form of that cache.
+        place = "litellm-*/lib/python*/site-packages/litellm/litellm_core_utils/tokenizers"
+        found = next(iter(tools.folder.glob(place)), None)
+        if found:
+            self.environment["TIKTOKEN_CACHE_DIR"] = str(found)
+
+    def profile(self, name, server, *load):
+        """Its figures, and when it sent each request and had its answer, in order, in seconds."""
+        out = self.home / name
+        command = [self.program, "profile", "-m", "q", "-u", server.root, *self.FLAGS.split(), *load]
+        command += ["--output-artifact-dir", out]
+        code, said, err = self.tools.run(command, 900, env=self.environment, cwd=self.home)
+        self.tools.write(f"{name}.out", said + err)
+        expect(code == 0, (said + err).strip()[-400:])
+        seen = json.loads((out / "profile_export_aiperf.json").read_text())
+        seen = {
+            "first token": seen["time_to_first_token"]["avg"],
+            "between tokens": seen["inter_token_latency"]["avg"],
+            "tok/s": seen["output_token_throughput"]["avg"],
+        }
+        rows = [json.loads(row)["metadata"] for row in (out / "profile_export.jsonl").read_text().splitlines()]
+        times = sorted((row["request_start_ns"] / 1e9, row["request_end_ns"] / 1e9) for row in rows)
+        return seen, times
+
+
+def own_time(times, users, served):
+    """What a load generator with so many users takes for itself, in seconds: between an answer and the next request, and of
+    a request's time what the server did not take (`served` in the mean)."""
+    ends = sorted(end for _, end in times)
+    between = sum(start - end for (start, _), end in zip(times[users:], ends)) / (len(times) - users)
+    return between, sum(end - start for start, end in times) / len(times) - served
+
+
+def closed_loop(tools, name, users, requests, prompt, own):
+    """What `simctl stream` says of users who ask again after a client's own time, in seconds of the client."""
+    service = f"plan = 'none'\n[clients]\nprofile = 'none'\nnetwork = 0.0\nhost = {own * SLOW:.9f}\n"
+    load = f"[load]\nusers = {users}\nrequests = {requests}\nprompt = {{ median = {prompt} }}\noutput = {{ median = {OUTPUT} }}\n"
+    return predicted(outcome(tools, name, service + load + "[run]\nwarm_up = 0.0\nwindow = 100\n"), SLOW)
+
+
+def recorded(record, wanted):
+    rows = [json.loads(row) for row in record.read_text().splitlines()]
+    expect(len(rows) == wanted, f"{len(rows)} requests came of {wanted}")
+    return rows
+
+
+def replayed(tools, name, rows):
+    """What `simctl stream` says of requests at given milliseconds."""
+    same = tools.write(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    load = f"[load]\nkind = 'trace'\nfile = '{same}'\ntime_unit = 'ms'\n[run]\nwindow = 100\n"
+    return outcome(tools, name, load)
+
+
 def aiperf(tools):
-    """A trace with arrivals that do not wait for answers, written by `simctl stream`: so the load is the same for both. In a
-    closed loop users ask again when their client is ready, and meet in other phases than in the prediction."""
-    program = tools.python("aiperf") / "aiperf"
-    home, environment = tools.home("aiperf", {})
-    # Its vocabulary o200k_base is fetched from elsewhere; litellm's package has it in the form of that cache.
-    found = next(iter(tools.folder.glob("litellm-*/lib/python*/site-packages/litellm/litellm_core_utils/tokenizers")), None)
-    if found:
-        environment["TIKTOKEN_CACHE_DIR"] = str(found)
+    client = Aiperf(tools)
+    return f"{aiperf_trace(tools, client)}. {aiperf_closed(tools, client)}"
+
+
+def aiperf_trace(tools, client):
+    """A trace with arrivals that do not wait for answers, written by `simctl stream`: so the load is the same for both."""
     load = f"[load]\nkind = 'open'\nrate = 40.0\nprompt = {{ median = 200 }}\noutput = {{ median = {OUTPUT} }}\n"
     trace = tools.folder / "aiperf-load.jsonl"
     trace.unlink(missing_ok=True)
@@ -483,28 +611,43 @@ def aiperf(tools):
     rows = [json.loads(row) for row in trace.read_text().splitlines()]
     slow = [{**row, "timestamp": round(row["timestamp"] / SLOW)} for row in rows]
     slow = tools.write("aiperf-slow.jsonl", "".join(json.dumps(row) + "\n" for row in slow))
-    out, record = home / "out", home / "record.jsonl"
-    with Server(tools, "aiperf", "--speed", SLOW, "--record", record) as server:
-        flags = "--endpoint-type chat --streaming --tokenizer builtin --use-server-token-count --extra-inputs ignore_eos:true \
-            --custom-dataset-type mooncake_trace --fixed-schedule --ui none".split()
-        command = [program, "profile", "-m", "q", "-u", server.root, *flags, "--input-file", slow, "--output-artifact-dir", out]
-        code, said, err = tools.run(command, 900, env=environment, cwd=home)
-        tools.write("aiperf.out", said + err)
-        expect(code == 0, (said + err).strip()[-400:])
-        first = server.first_token()
-    seen = json.loads((out / "profile_export_aiperf.json").read_text())
-    seen = {
-        "first token": seen["time_to_first_token"]["avg"],
-        "between tokens": seen["inter_token_latency"]["avg"],
-        "tok/s": seen["output_token_throughput"]["avg"],
-    }
+    record = client.home / "trace.jsonl"
+    with Server(tools, "aiperf-trace", "--speed", SLOW, "--record", record) as server:
+        flags = ["--custom-dataset-type", "mooncake_trace", "--fixed-schedule", "--input-file", slow]
+        seen, _ = client.profile("aiperf-trace", server, *flags)
+        first = server.mean("time_to_first_token") * 1e3
     # The prompts that it makes up are of so many tokens of its vocabulary; the server counts others.
-    recorded = [json.loads(row) for row in record.read_text().splitlines()]
-    expect(len(recorded) == len(rows), f"{len(recorded)} requests came of {len(rows)}")
-    rows = [{**row, "input_length": came["input_length"], "hash_ids": came["hash_ids"]} for row, came in zip(rows, recorded)]
-    same = tools.write("aiperf-same.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    again = outcome(tools, "aiperf", f"[load]\nkind = 'trace'\nfile = '{same}'\n[run]\nwindow = 100\n")
-    return f"{len(rows)} requests of a trace, first token {first * 1e3:.1f} on the server: {agree(seen, predicted(again, SLOW))}"
+    came = recorded(record, len(rows))
+    rows = [{**row, "input_length": one["input_length"], "hash_ids": one["hash_ids"]} for row, one in zip(rows, came)]
+    again = predicted(replayed(tools, "aiperf-trace-same", rows), SLOW)
+    return f"{len(rows)} requests of a trace, first token {first:.1f} on the server: {agree(seen, again)}"
+
+
+def aiperf_closed(tools, client):
+    """Users who ask again when they have their answer. AIPerf takes time of its own for each request: from an answer to the
+    next request, and from there to the server and back. It is measured by the clocks of both, put into the prediction as
+    `clients.host`, and then the rates agree. When a prompt waits for another's hangs on that time too, so that the first token
+    and the time between tokens are those of the moments at which it sent."""
+    users, requests = 4, 32
+    record = client.home / "closed.jsonl"
+    with Server(tools, "aiperf-closed", "--speed", SLOW, "--record", record) as server:
+        flags = ["--concurrency", users, "--request-count", requests]
+        flags += ["--synthetic-input-tokens-mean", 200, "--output-tokens-mean", OUTPUT]
+        seen, times = client.profile("aiperf-closed", server, *flags)
+        whole = server.mean("e2e_request_latency")
+    came = recorded(record, requests)
+    between, beyond = own_time(times, users, whole)
+    prompt = round(sum(row["input_length"] for row in came) / requests)
+    rate = closed_loop(tools, "aiperf-closed", users, requests, prompt, between + beyond)["tok/s"]
+    without = closed_loop(tools, "aiperf-at-once", users, requests, prompt, 0.0)["tok/s"]
+    start = times[0][0]
+    rows = [{**row, "timestamp": (sent - start) * 1e3 * SLOW} for row, (sent, _) in zip(came, times)]
+    moments = predicted(replayed(tools, "aiperf-closed-same", rows), SLOW)
+    first = moments["first token"] + beyond * 1e3
+    return (
+        f"{users} users in a closed loop, {between * 1e3:.1f} ms of its own between an answer and a request, {beyond * 1e3:.1f} ms "
+        f"on the way: {agree(seen, {**moments, 'first token': first, 'tok/s': rate})}; {without:.1f} tok/s if it took no time"
+    )
 
 
 TOKENIZER = """
@@ -534,16 +677,26 @@ def guidellm(tools):
         code, said, err = tools.run(command, 900, env=environment, cwd=home)
         tools.write("guidellm.out", said + err)
         expect(code == 0, (said + err).strip()[-400:])
-        prompt = server.count("vllm:prompt_tokens_total") // server.count("vllm:request_success_total")
-    metrics = json.loads((home / "out.json").read_text())["benchmarks"][0]["metrics"]
-    mean = lambda name: metrics[name]["successful"]["mean"]  # noqa: E731
+        requests = server.count("vllm:request_success_total")
+        prompt = server.count("vllm:prompt_tokens_total") // requests
+        whole = server.mean("e2e_request_latency")
+    benchmark = json.loads((home / "out.json").read_text())["benchmarks"][0]
+    mean = lambda name: benchmark["metrics"][name]["successful"]["mean"]  # noqa: E731
+    done = benchmark["requests"]["successful"]
+    times = sorted((row["request_start_time"], row["request_end_time"]) for row in done)
+    between, beyond = own_time(times, 1, whole)
     seen = {
         "first token": mean("time_to_first_token_ms"),
         "between tokens": mean("inter_token_latency_ms"),
         "tok/s": mean("output_tokens_per_second"),
     }
-    load = f"[load]\nusers = 1\nprompt = {{ median = {prompt} }}\noutput = {{ median = {OUTPUT} }}\n[run]\nwindow = 10\n"
-    return agree(seen, predicted(outcome(tools, "guidellm", load), SLOW))
+    again = closed_loop(tools, "guidellm", 1, requests, prompt, between + beyond)
+    again["first token"] += beyond * 1e3
+    without = closed_loop(tools, "guidellm-at-once", 1, requests, prompt, 0.0)["tok/s"]
+    return (
+        f"one user, {between * 1e3:.1f} ms of its own between an answer and a request, {beyond * 1e3:.1f} ms on the way: "
+        f"{agree(seen, again)}; {without:.1f} tok/s if it took no time"
+    )
 
 
 CLIENTS = {

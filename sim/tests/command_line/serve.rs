@@ -192,6 +192,72 @@ fn clients_get_streams_models_metrics_and_errors_of_the_form() {
     assert_eq!(refused(Answered::of(&text)), (413, "request_too_large".into()));
 }
 
+/// What is no request gets the API's error where there is a path to answer on, else a status and a closed connection;
+/// the server goes on.
+#[test]
+fn what_is_broken_gets_an_error_or_an_end() {
+    let mut served = Served::start("broken", "--speed 50 --grace 1");
+    let address = served.address.clone();
+    let half = |bytes: &str| {
+        let mut stream = TcpStream::connect(&address).expect("a connection");
+        stream.write_all(bytes.as_bytes()).expect("sent");
+        stream
+    };
+    let rest = |mut stream: TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        Answered::of(&text)
+    };
+    let post = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let deep = format!("{post}content-length: 20013\r\n\r\n{{\"messages\":{}", "[".repeat(20_001));
+    for (sent, status, code) in [
+        (format!("{post}transfer-encoding: chunked\r\n\r\nzz\r\n"), 400, "invalid_body"),
+        (deep, 400, "invalid_json"),
+        (format!("{post}content-length: 1\r\n\r\n\u{7}"), 400, "invalid_json"),
+        ("GET /v1/models/%ff HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), 400, "invalid_value"),
+    ] {
+        let answered = rest(half(&sent));
+        assert_eq!((answered.status, &answered.json()["error"]["code"]), (status, &code.into()), "{}", answered.body);
+    }
+    let short = half(&format!("{post}content-length: 500\r\n\r\n{{{HELLO}}}"));
+    short.shutdown(std::net::Shutdown::Write).expect("its end");
+    let answered = rest(short);
+    assert_eq!((answered.status, &answered.json()["error"]["code"]), (400, &"invalid_body".into()));
+    let many = (0..300).map(|number| format!("h{number}: x\r\n")).collect::<String>();
+    for (sent, status) in [
+        ("not HTTP at all\r\n\r\n".to_owned(), 400),
+        (format!("GET /health HTTP/1.1\r\n{many}\r\n"), 431),
+        (format!("{post}content-length: -1\r\n\r\n"), 400),
+    ] {
+        assert_eq!(rest(half(&sent)).status, status);
+    }
+    // Bodies that do not come keep nobody out, many as they may be: they wait still when another one has its answer.
+    let length = "content-length: 50\r\n\r\n{";
+    let stalled: Vec<TcpStream> = (0..300).map(|_| half(&format!("{post}expect: 100-continue\r\n{length}"))).collect();
+    let mut reads = [0; 25];
+    for mut stream in &stalled {
+        stream.read_exact(&mut reads).expect("it waits for the body");
+    }
+    assert_eq!(served.chat(r#""max_tokens":2"#).status, 200);
+    for mut stream in &stalled {
+        stream.set_nonblocking(true).expect("a setting");
+        let nothing = stream.read(&mut reads).expect_err("no answer yet");
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    drop(stalled);
+    // At the end who has sent half a body is told so; half a head holds the end up for the grace at most.
+    let idle = [half(""), half("POST /v1/chat")];
+    let mut sending = half(&format!("{post}expect: 100-continue\r\n{length}"));
+    sending.read_exact(&mut reads).expect("it waits for the body");
+    assert_eq!(&reads, b"HTTP/1.1 100 Continue\r\n\r\n");
+    served.signal("INT");
+    let answered = rest(sending);
+    assert_eq!((answered.status, &answered.json()["error"]["code"]), (503, &"server_stopping".into()));
+    let (code, said) = served.end();
+    assert_eq!((code, said.trim()), (Some(0), "stopped"));
+    drop(idle);
+}
+
 #[test]
 fn quotas_refuse_with_when_to_come_again_and_let_in_then() {
     let plan = file("serve-plan.toml", "tokens = { minute = 20000 }\nusual_reserve = 16384\n");
@@ -247,6 +313,21 @@ fn the_end_is_clean_and_streams_are_told_why() {
     assert!(rest.contains(r#""finish_reason":"length""#) && rest.contains("data: [DONE]"), "{rest}");
     let (code, said) = served.end();
     assert_eq!((code, said.trim()), (Some(0), "stopped"));
+    // Who asks for the end twice does not wait for those who are served.
+    let mut served = Served::start("end-twice", "--speed 0.001 --grace 3600");
+    let mut stream = served.connect("POST", "/v1/chat/completions", &body);
+    stream.read_exact(&mut first).expect("it has begun");
+    served.signal("INT");
+    // Signals that come together are one: the first has arrived when nobody listens any more.
+    while TcpStream::connect(&served.address).is_ok() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    served.signal("INT");
+    let (code, said) = served.end();
+    assert_eq!((code, said.trim()), (Some(0), "stopped"));
+    let mut rest = String::new();
+    let _ = stream.read_to_string(&mut rest);
+    assert!(!rest.contains("[DONE]"), "its time was not over: {rest}");
     // Killed and started again on the same port, it serves again.
     let mut served = Served::start("killed", "");
     let address = served.address.clone();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use wafersim_stream::Time;
 use wafersim_stream::service::Refusal;
@@ -134,7 +134,7 @@ pub(super) async fn answer(
 async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<(Query, Bytes), ApiError> {
     let limits = &app.site.limits;
     let large = || {
-        let message = format!("The body is broken, or has more than {} bytes.", limits.body);
+        let message = format!("The body has more than {} bytes.", limits.body);
         ApiError::wrong("", message).with(413, "request_too_large")
     };
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -142,9 +142,32 @@ async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) ->
         return Err(large());
     }
     let late = || ApiError::wrong("", "The body did not come in time.".into()).with(408, "request_timeout");
-    let _place = app.bodies.acquire().await.map_err(|_| stopping())?;
-    let bytes = tokio::time::timeout(limits.patience, to_bytes(body, limits.body)).await.map_err(|_| late())?;
-    let bytes = bytes.map_err(|_| large())?;
+    let broken = || {
+        let message = "The body is broken: it is shorter than said, or its chunks are none.".to_owned();
+        ApiError::wrong("", message).with(400, "invalid_body")
+    };
+    let whole = async {
+        let (mut bytes, mut pieces) = (Vec::new(), body.into_data_stream());
+        // Only what has come takes room, so that bodies that do not come keep nobody out.
+        let mut room = app.room.acquire_many(0).await.map_err(|_| stopping())?;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| broken())?;
+            if bytes.len() + piece.len() > limits.body {
+                return Err(large());
+            }
+            let more = u32::try_from(piece.len()).map_err(|_| large())?;
+            room.merge(app.room.acquire_many(more).await.map_err(|_| stopping())?);
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Bytes::from(bytes))
+    };
+    let in_time = async { tokio::time::timeout(limits.patience, whole).await.map_err(|_| late())? };
+    let mut closing = app.closing.clone();
+    let bytes = tokio::select! {
+        bytes = in_time => bytes?,
+        // Who is still sending is not served yet.
+        _ = closing.wait_for(|is_closing| *is_closing) => return Err(stopping()),
+    };
     Ok((api::read(endpoint, &bytes, app.site.strict)?, bytes))
 }
 

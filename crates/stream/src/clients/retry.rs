@@ -74,7 +74,8 @@ mod tests {
         assert_eq!(permanent("openai-sdk", 0.5), (3, 1.0));
         assert_eq!(permanent("openai-sdk", 121.0).0, 1, "it does not retry what takes longer than 120 s");
         assert_eq!(permanent("opencode", 1.0).0, 6);
-        assert_eq!(permanent("qwen-code", 1.0).0, 308);
+        // 297 waits as told; between them 60, 120 and 240 s, and 7 times 300.
+        assert_eq!(permanent("qwen-code", 2.0), (308, 297.0 * 2.0 + 2520.0));
         assert_eq!(permanent("none", 1.0).0, 1);
         assert_eq!(permanent("roo", 1.0).0, 1000, "it has no limit on tries");
     }
