@@ -14,6 +14,7 @@
 mod attention;
 mod compute;
 mod experts;
+mod group;
 mod linear;
 mod norm;
 mod pieces;

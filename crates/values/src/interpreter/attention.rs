@@ -6,7 +6,8 @@ use wafersim_program::formula::{Causal, ScorePart, Sinks};
 use wafersim_program::{BufferId, Operand, Spread};
 use wafersim_spec::model::Role;
 
-use super::compute::{Context, places};
+use super::compute::{Context, not_here, places};
+use super::group::Group;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 
@@ -32,23 +33,25 @@ pub(super) fn rope(
     let rounding = context.rounding(x.buffer);
     let (head_dim, rotary) = (head_dim as u32, rotary.min(head_dim) as u32);
     let half = rotary / 2;
-    let frequencies = &context.tiles.checkpoint().rotary.frequencies;
     let tile = pe.tile_mut(x)?;
-    let rotated = tile.inner.iter().filter(|element| *element % head_dim < rotary).count();
-    let lower: Vec<u32> = tile.inner.iter().copied().filter(|element| element % head_dim < half).collect();
-    let upper: Vec<u32> = lower.iter().map(|element| element + half).collect();
-    if 2 * lower.len() != rotated {
+    let inner = Arc::clone(&tile.inner);
+    let rotated = inner.iter().filter(|element| *element % head_dim < rotary).count();
+    let mut pairs = Vec::with_capacity(rotated / 2);
+    for (low, element) in inner.iter().enumerate().filter(|(_, element)| *element % head_dim < half) {
+        // Nearly always they lie at one distance.
+        let guess = pairs.last().map_or(low + 1, |(before, partner, _)| low + partner - before);
+        let is_there = inner.get(guess) == Some(&(element + half));
+        let high = if is_there { Some(guess) } else { inner.iter().position(|other| *other == element + half) };
+        pairs.push((low, high.ok_or_else(|| not_here(element + half))?, (element % head_dim) as usize));
+    }
+    if 2 * pairs.len() != rotated {
         return Err("a rotary pair is torn apart".into());
     }
-    let (low, high) = (places(&tile.inner, &lower)?, places(&tile.inner, &upper)?);
-    let rows = Arc::clone(&tile.rows);
-    for (row, number) in rows.iter().enumerate() {
-        let position = (position + u64::from(*number) / users.max(1)) as f64;
+    for row in 0..tile.rows.len() {
+        let turns = context.tiles.turned(position + u64::from(tile.rows[row]) / users.max(1))?;
         let values = tile.row_mut(row);
-        for ((element, low), high) in lower.iter().zip(&low).zip(&high) {
-            let frequency = frequencies.get((element % head_dim) as usize).copied().unwrap_or(f64::NAN);
-            let (sine, cosine) = (position * frequency).sin_cos();
-            let (sine, cosine) = (rounding.round(sine as f32), rounding.round(cosine as f32));
+        for (low, high, frequency) in &pairs {
+            let [sine, cosine] = turns.get(*frequency).copied().unwrap_or([f32::NAN; 2]).map(|x| rounding.round(x));
             let (a, b) = (values[*low], values[*high]);
             values[*low] = rounding.round(rounding.round(a * cosine) - rounding.round(b * sine));
             values[*high] = rounding.round(rounding.round(b * cosine) + rounding.round(a * sine));
@@ -60,27 +63,74 @@ pub(super) fn rope(
 /// Elements that come in groups of neighbours with one quotient: (quotient, places), in order.
 pub(super) fn by_quotient(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)> {
     let mut groups: Vec<(u32, Vec<usize>)> = Vec::new();
-    for (place, element) in inner.iter().enumerate() {
-        let quotient = element / divisor.max(1);
-        match groups.iter_mut().find(|(known, _)| *known == quotient) {
-            Some((_, places)) => places.push(place),
-            None => groups.push((quotient, vec![place])),
+    for group in Group::all(inner, divisor) {
+        let places = group.start..group.start + group.elements.len();
+        match groups.iter_mut().find(|(known, _)| *known == group.number) {
+            Some((_, known)) => known.extend(places),
+            None => groups.push((group.number, places.collect())),
         }
     }
     groups
 }
 
-/// Where the tokens `numbers` of each user lie in a cache.
-fn rows_of_users(cache: &Tile, numbers: &[u32], users: u64) -> Result<Vec<Vec<usize>>, String> {
-    let users = users.max(1) as u32;
-    let of = |user: u32| places(&cache.rows, &numbers.iter().map(|token| token * users + user).collect::<Vec<_>>());
-    (0..users).map(of).collect()
+/// Places that are looked up head by head: most heads want what the one before them has wanted.
+#[derive(Default)]
+struct Remembered {
+    wanted: Vec<u32>,
+    found: Vec<usize>,
 }
 
-/// The places for the user of a row.
-fn of_user(rows: &[Vec<usize>], row: u32) -> Result<&[usize], String> {
-    let user = (row as usize).checked_rem(rows.len()).and_then(|user| rows.get(user));
-    user.map(Vec::as_slice).ok_or_else(|| "a row belongs to no user".into())
+impl Remembered {
+    fn places(&mut self, held: &[u32], wanted: impl Iterator<Item = u32> + Clone) -> Result<&[usize], String> {
+        if !self.wanted.iter().copied().eq(wanted.clone()) {
+            self.wanted.clear();
+            self.wanted.extend(wanted);
+            self.found = places(held, &self.wanted)?;
+        }
+        Ok(&self.found)
+    }
+}
+
+/// Where tokens of each user lie in a cache, user by user.
+struct RowsOfUsers<'t> {
+    cache: &'t Tile,
+    users: usize,
+    known: Remembered,
+}
+
+impl<'t> RowsOfUsers<'t> {
+    fn new(cache: &'t Tile, users: u64) -> Self {
+        Self { cache, users: users.max(1) as usize, known: Remembered::default() }
+    }
+
+    /// Those of some tokens.
+    fn of(&mut self, tokens: impl Iterator<Item = u32> + Clone) -> Result<Rows<'_>, String> {
+        let users = self.users as u32;
+        let wanted = (0..users).flat_map(|user| tokens.clone().map(move |token| token * users + user));
+        let all = self.known.places(&self.cache.rows, wanted)?;
+        Ok(Rows { all, users: self.users })
+    }
+}
+
+/// The rows of some tokens in a cache, user by user.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'t> {
+    all: &'t [usize],
+    users: usize,
+}
+
+impl<'t> Rows<'t> {
+    /// Those of all tokens, whoever asks.
+    pub(super) const fn of_all(all: &'t [usize]) -> Self {
+        Self { all, users: 1 }
+    }
+
+    /// Those for the user of a row.
+    fn for_row(self, row: u32) -> &'t [usize] {
+        let each = self.all.len() / self.users;
+        let user = row as usize % self.users;
+        self.all.get(user * each..(user + 1) * each).unwrap_or(&[])
+    }
 }
 
 /// Who shares keys and values.
@@ -101,7 +151,7 @@ pub(super) fn scores(
     sharing: Sharing,
 ) -> Result<(), String> {
     let tokens = context.last_size(scores)?;
-    let mut result = context.prepared.fresh(scores, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, scores, 0.0)?;
     for part in parts {
         add_scores(context.rounding(scores.buffer), pe, *part, &mut result, tokens, sharing)?;
     }
@@ -118,21 +168,21 @@ fn add_scores(
     Sharing { group, users }: Sharing,
 ) -> Result<(), String> {
     let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
-    let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
+    let (head_dim, group, tokens) = (head_dim as u32, (group as u32).max(1), tokens.max(1));
     let heads = by_quotient(&query.inner, head_dim);
-    for (head, at) in by_quotient(&result.inner, tokens) {
-        let numbers: Vec<u32> = at.iter().map(|place| result.inner[*place] % tokens.max(1)).collect();
-        let of_users = rows_of_users(keys, &numbers, users)?;
+    let inner = Arc::clone(&result.inner);
+    let (mut cached, mut columns) = (RowsOfUsers::new(keys, users), Remembered::default());
+    for (head, at) in by_quotient(&inner, tokens) {
+        let rows = cached.of(at.iter().map(|place| inner[*place] % tokens))?;
         let Some((_, dims)) = heads.iter().find(|(known, _)| *known == head) else { continue };
-        let wanted: Vec<u32> =
-            dims.iter().map(|place| head / group * head_dim + query.inner[*place] % head_dim).collect();
-        let columns = places(&keys.inner, &wanted)?;
+        let wanted = dims.iter().map(|place| head / group * head_dim + query.inner[*place] % head_dim);
+        let columns = columns.places(&keys.inner, wanted)?;
         for row in 0..query.rows.len() {
-            let (queries, rows) = (query.row(row), of_user(&of_users, query.rows[row])?);
-            for (at, key) in at.iter().zip(rows) {
+            let queries = query.row(row);
+            for (at, key) in at.iter().zip(rows.for_row(query.rows[row])) {
                 let key = keys.row(*key);
                 let sum = &mut result.row_mut(row)[*at];
-                for (dim, column) in dims.iter().zip(&columns) {
+                for (dim, column) in dims.iter().zip(columns) {
                     *sum = rounding.round(*sum + queries[*dim] * key[*column]);
                 }
             }
@@ -151,16 +201,18 @@ pub(super) fn weighted_values(
 ) -> Result<(), String> {
     let rounding = context.rounding(output.buffer);
     let tokens = context.last_size(scores)?;
-    let mut result = context.prepared.fresh(output, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, output, 0.0)?;
     let (scores, values) = (pe.tile(scores)?, pe.tile(values)?);
     let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
     let heads = by_quotient(&scores.inner, tokens);
+    let (mut cached, mut columns) = (RowsOfUsers::new(values, users), Remembered::default());
     for (head, dims) in by_quotient(&result.inner, head_dim) {
         let Some((_, at)) = heads.iter().find(|(known, _)| *known == head) else { continue };
-        let numbers: Vec<u32> = at.iter().map(|place| scores.inner[*place] % tokens.max(1)).collect();
-        let rows = rows_of_users(values, &numbers, users)?;
-        let of = WeightedTokens { scores, values, at, rows: &rows, first: head / group * head_dim, head_dim };
-        add_weighted(rounding, of, &mut result, &dims)?;
+        let rows = cached.of(at.iter().map(|place| scores.inner[*place] % tokens.max(1)))?;
+        let first = head / group * head_dim;
+        let wanted = dims.iter().map(|place| first + result.inner[*place] % head_dim);
+        let columns = columns.places(&values.inner, wanted)?;
+        add_weighted(rounding, WeightedTokens { scores, values, at, rows, columns }, &mut result, &dims);
     }
     pe.put(output, result);
     Ok(())
@@ -175,36 +227,25 @@ pub(super) struct WeightedTokens<'t> {
     pub values: &'t Tile,
     /// Where the weights of the tokens lie in a row of scores.
     pub at: &'t [usize],
-    /// The rows of their values, for each user.
-    pub rows: &'t [Vec<usize>],
-    /// The first element of the KV head in a row of values.
-    pub first: u32,
-    /// Width of a head.
-    pub head_dim: u32,
+    /// The rows of their values.
+    pub rows: Rows<'t>,
+    /// Where the dimensions lie in a row of values.
+    pub columns: &'t [usize],
 }
 
-/// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the
-/// output.
-pub(super) fn add_weighted(
-    rounding: Rounding,
-    of: WeightedTokens<'_>,
-    output: &mut Tile,
-    dims: &[usize],
-) -> Result<(), String> {
-    let WeightedTokens { scores, values, at, rows, first, head_dim } = of;
-    let wanted: Vec<u32> = dims.iter().map(|place| first + output.inner[*place] % head_dim).collect();
-    let columns = places(&values.inner, &wanted)?;
+/// `output[d] += sum of scores[t] v[t, d]` for the dimensions of a head that lie in the places `dims` of the output.
+pub(super) fn add_weighted(rounding: Rounding, of: WeightedTokens<'_>, output: &mut Tile, dims: &[usize]) {
+    let WeightedTokens { scores, values, at, rows, columns } = of;
     for row in 0..scores.rows.len() {
-        let (weights, rows) = (scores.row(row), of_user(rows, scores.rows[row])?);
+        let weights = scores.row(row);
         let sums = output.row_mut(row);
-        for (at, token) in at.iter().zip(rows) {
+        for (at, token) in at.iter().zip(rows.for_row(scores.rows[row])) {
             let value = values.row(*token);
-            for (dim, column) in dims.iter().zip(&columns) {
+            for (dim, column) in dims.iter().zip(columns) {
                 sums[*dim] = rounding.round(sums[*dim] + weights[*at] * value[*column]);
             }
         }
     }
-    Ok(())
 }
 
 /// Whether a key is seen by a query.
@@ -240,7 +281,7 @@ pub(super) fn maximum(context: &Context<'_>, pe: &mut PeState, of: Softmax) -> R
     let Softmax { scores, statistic, causal, sinks } = of;
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?.max(1);
-    let mut result = context.prepared.fresh(statistic, context.index(pe), f32::NEG_INFINITY)?;
+    let mut result = pe.fresh(context.prepared, statistic, f32::NEG_INFINITY)?;
     if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
         let inner = Arc::clone(&result.inner);
         for row in 0..result.rows.len() {
@@ -292,7 +333,7 @@ pub(super) fn exp_and_sum(
             }
         }
     }
-    let mut table = pe.tile(scores)?.clone();
+    let mut table = pe.copy(scores, exponentials)?;
     let heads = heads_of(&table, &most, tokens)?;
     let (rows, inner) = (Arc::clone(&table.rows), Arc::clone(&table.inner));
     for (row, number) in rows.iter().enumerate() {
@@ -303,7 +344,7 @@ pub(super) fn exp_and_sum(
         }
     }
     pe.put(exponentials, table);
-    let sums = spread_over_last(sums, context.prepared.fresh(target, context.index(pe), 0.0)?, context, target)?;
+    let sums = spread_over_last(sums, pe.fresh(context.prepared, target, 0.0)?, context, target)?;
     pe.put(target, sums);
     Ok(())
 }
@@ -329,7 +370,7 @@ fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, opera
 pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, sums: Operand) -> Result<(), String> {
     let rounding = context.rounding(sums.buffer);
     let last = context.last_size(x)?.max(1);
-    let fresh = context.prepared.fresh(sums, context.index(pe), 0.0)?;
+    let fresh = pe.fresh(context.prepared, sums, 0.0)?;
     let source = pe.tile(x)?;
     let groups = by_quotient(&source.inner, last);
     let inner: Arc<[u32]> = groups.iter().map(|(quotient, _)| *quotient).collect();
@@ -417,9 +458,8 @@ pub(super) fn normalise(
 ) -> Result<(), String> {
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?.max(1);
-    let sums = pe.tile(statistic)?.clone();
-    let table = pe.tile_mut(scores)?;
-    let heads = heads_of(table, &sums, tokens)?;
+    let (table, sums) = pe.tile_beside(scores, statistic)?;
+    let heads = heads_of(table, sums, tokens)?;
     for row in 0..table.rows.len() {
         let sums = sums.row(row);
         for (value, head) in table.row_mut(row).iter_mut().zip(&heads) {
@@ -477,18 +517,23 @@ pub(super) fn leave(
     let index = context.index(pe);
     for field in 0..context.prepared.fields_of(after) {
         let Some((staying, _)) = context.prepared.held(Operand::new(after, field), index) else { continue };
-        let known = pe.tile(Operand::new(before, field))?;
+        let (before, entry) = (Operand::new(before, field), Operand::new(entry, field));
         // What the cache forgets goes nowhere.
         let oldest = match &context.prepared.field(Operand::new(after, field))?.rows.spread {
             Spread::Cached(cached) => (cached.first * cached.users) as u32,
             _ => 0,
         };
+        let known = pe.tile(before)?;
         let leaves = |token: &u32| *token >= oldest && !staying.contains(token);
         let leaving: Vec<usize> = (0..known.rows.len()).filter(|row| leaves(&known.rows[*row])).collect();
-        let rows = leaving.iter().map(|row| known.rows[*row]).collect();
-        let values = leaving.iter().flat_map(|row| known.row(*row).iter().copied()).collect();
-        let tile = Tile { rows, inner: Arc::clone(&known.inner), values };
-        pe.put(Operand::new(entry, field), tile);
+        let rows: Vec<u32> = leaving.iter().map(|row| known.rows[*row]).collect();
+        let inner = Arc::clone(&known.inner);
+        let mut tile = pe.of_rows(entry, &rows, &inner);
+        let known = pe.tile(before)?;
+        for (to, from) in leaving.into_iter().enumerate() {
+            tile.row_mut(to).copy_from_slice(known.row(from));
+        }
+        pe.put(entry, tile);
     }
     Ok(())
 }
@@ -514,11 +559,10 @@ pub(super) fn enter(
     pe: &mut PeState,
     Entering { before, entry, after, new, first }: Entering<'_>,
 ) -> Result<(), String> {
-    let index = context.index(pe);
     let rounding = context.rounding(after);
     for (field, new) in (0..).zip(new.iter().copied()) {
         let target = Operand::new(after, field);
-        let mut cache = context.prepared.fresh(target, index, 0.0)?;
+        let mut cache = pe.fresh(context.prepared, target, 0.0)?;
         let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
         if inner.is_empty() {
             // A column that holds no dimension of this cache: nothing enters, and nothing need have been written.

@@ -1,5 +1,6 @@
 //! One compute step in one processing element.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use wafersim_program::{Axis, BufferId, Chosen, Formula, Operand, Pair, Place, Weight, WeightId};
@@ -14,8 +15,8 @@ use super::ring;
 use super::rounding::Rounding;
 use super::router;
 use super::sparse;
-use super::state::{PeState, Tile};
-use super::weights::{TileName, Tiles};
+use super::state::{Numbers, PeState, Tile, same};
+use super::weights::{Cuts, TileName, Tiles};
 use crate::checkpoint::WeightName;
 
 /// What a processing element knows beside its memory: the program, the weights in place, and which layer it works for.
@@ -71,15 +72,66 @@ impl Context<'_> {
 /// # Errors
 /// Where an operand does not hold what the formula needs.
 pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) -> Result<(), String> {
+    Alike::new(context, formula)?.at(pe)
+}
+
+/// What is the same for all processing elements that execute a formula: it is looked up once.
+pub(super) struct Alike<'a> {
+    context: &'a Context<'a>,
+    formula: &'a Formula,
+    /// The tiles of a product that is the same everywhere.
+    cuts: Option<Cuts<'a>>,
+    /// The gain of a norm.
+    gain: &'a [f32],
+}
+
+impl<'a> Alike<'a> {
+    /// Looks up what a formula names.
+    ///
+    /// # Errors
+    /// Where a weight is not in place.
+    pub(super) fn new(context: &'a Context<'a>, formula: &'a Formula) -> Result<Self, String> {
+        let mut alike = Self { context, formula, cuts: None, gain: &[] };
+        match formula {
+            Formula::Product { weight, chosen: None, .. } => {
+                if let Some(declared) = context.prepared.program.weight_of(*weight) {
+                    alike.cuts = Some(context.tiles.cuts(context.tile_name(declared, declared.copy))?);
+                }
+            }
+            Formula::RmsScale { gain, .. } | Formula::Gain { gain, .. } | Formula::GatedNorm { gain, .. } => {
+                let name = TileName::plain(context.name(gain.role, gain.copy));
+                alike.gain = context.tiles.vector(&name, false)?;
+            }
+            _ => {}
+        }
+        Ok(alike)
+    }
+
+    /// Executes the formula in a processing element.
+    ///
+    /// # Errors
+    /// Where an operand does not hold what the formula needs.
+    pub(super) fn at(&self, pe: &mut PeState) -> Result<(), String> {
+        let Self { context, formula, cuts, gain } = self;
+        execute(context, pe, formula, (cuts.as_ref(), gain))
+    }
+}
+
+fn execute(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    formula: &Formula,
+    (cuts, gains): (Option<&Cuts<'_>>, &[f32]),
+) -> Result<(), String> {
     match formula {
         Formula::Product { x, weight, y, chosen, bias } => {
-            product(context, pe, [*x, *y], *weight, (chosen.as_ref(), *bias))
+            product(context, pe, [*x, *y], (*weight, cuts), (chosen.as_ref(), *bias))
         }
         Formula::SumOfSquares { x, sums, width } => norm::sum_of_squares(context, pe, *x, *sums, *width),
-        Formula::RmsScale { x, sums, gain, y, width, epsilon } => {
-            norm::rms_scale(context, pe, [*x, *sums, *y], *gain, MeanSquare { width: *width, epsilon: *epsilon })
+        Formula::RmsScale { x, sums, gain: _, y, width, epsilon } => {
+            norm::rms_scale(context, pe, [*x, *sums, *y], gains, MeanSquare { width: *width, epsilon: *epsilon })
         }
-        Formula::Gain { x, gain, y, width } => norm::gain(context, pe, [*x, *y], *gain, *width),
+        Formula::Gain { x, gain: _, y, width } => norm::gain(context, pe, [*x, *y], gains, *width),
         Formula::Rescale { operands, sums, width, epsilon } => {
             norm::rescale(context, pe, operands, *sums, MeanSquare { width: *width, epsilon: *epsilon })
         }
@@ -166,8 +218,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             linear::write(context, pe, of, *heads, *users)
         }
         Formula::KeepRows { source, target, users } => linear::keep_rows(context, pe, *source, *target, *users),
-        Formula::GatedNorm { x, sums, gain, gate, width, epsilon } => {
-            linear::gated_norm(context, pe, [*x, *sums, *gate], *gain, MeanSquare { width: *width, epsilon: *epsilon })
+        Formula::GatedNorm { x, sums, gain: _, gate, width, epsilon } => {
+            linear::gated_norm(context, pe, [*x, *sums, *gate], gains, MeanSquare { width: *width, epsilon: *epsilon })
         }
         Formula::AddVector { x, vector, width } => sparse::add_vector(context, pe, *x, *vector, *width),
         Formula::IndexSum { scores, weights, index } => sparse::index_sum(context, pe, [*scores, *weights, *index]),
@@ -201,7 +253,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             let region = context.prepared.program.region;
             let place: Place = (pe.column - region.x, pe.row - region.y);
             let held = table.spread.indices(table.size, place);
-            let mut tile = context.prepared.fresh(*rows, context.index(pe), 0.0)?;
+            let mut tile = pe.fresh(context.prepared, *rows, 0.0)?;
             let inner = Arc::clone(&tile.inner);
             for (row, token) in tokens.iter().enumerate().filter(|(_, token)| held.contains(token)) {
                 for (value, element) in tile.row_mut(row).iter_mut().zip(inner.iter()) {
@@ -230,7 +282,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::Load { source, target } => ring::load(context, pe, *source, *target),
         Formula::Join { first, behind, y } => join(context, pe, [*first, *behind], *y),
         Formula::Select { source, target } => {
-            let tile = select(pe.tile(*source)?, context.prepared.fresh(*target, context.index(pe), 0.0)?)?;
+            let fresh = pe.fresh(context.prepared, *target, 0.0)?;
+            let tile = select(pe.tile(*source)?, fresh)?;
             pe.put(*target, tile);
             Ok(())
         }
@@ -242,18 +295,51 @@ pub(super) fn places(held: &[u32], wanted: &[u32]) -> Result<Vec<usize>, String>
     if held == wanted {
         return Ok((0..held.len()).collect());
     }
-    let mut sorted: Vec<(u32, usize)> = held.iter().copied().zip(0..).collect();
-    sorted.sort_unstable();
-    wanted
-        .iter()
-        .map(|element| {
+    let mut sorted: Option<Vec<(u32, usize)>> = None;
+    let mut last = 0;
+    let place = |element: &u32| {
+        // Nearly always it is the last one once more, or the one behind it.
+        let near = [last, last + 1].into_iter().find(|at| held.get(*at) == Some(element));
+        let found = near.or_else(|| {
+            let sorted = sorted.get_or_insert_with(|| {
+                let mut sorted: Vec<(u32, usize)> = held.iter().copied().zip(0..).collect();
+                sorted.sort_unstable();
+                sorted
+            });
             let at = sorted.binary_search_by_key(element, |(held, _)| *held);
-            at.ok()
-                .and_then(|at| sorted.get(at))
-                .map(|(_, place)| *place)
-                .ok_or_else(|| format!("element {element} is wanted where it does not lie"))
-        })
-        .collect()
+            at.ok().and_then(|at| sorted.get(at)).map(|(_, place)| *place)
+        });
+        last = found.ok_or_else(|| not_here(*element))?;
+        Ok(last)
+    };
+    wanted.iter().map(place).collect()
+}
+
+/// A tile whose elements are wanted in an order that need not be its own.
+struct Reordered<'t> {
+    source: &'t Tile,
+    /// Where the wanted elements lie, where they lie in another order.
+    columns: Option<Vec<usize>>,
+}
+
+impl<'t> Reordered<'t> {
+    fn new(source: &'t Tile, wanted: &Numbers) -> Result<Self, String> {
+        let columns = if same(&source.inner, wanted) { None } else { Some(places(&source.inner, wanted)?) };
+        Ok(Self { source, columns })
+    }
+
+    fn row(&self, row: usize) -> Cow<'t, [f32]> {
+        let row = self.source.row(row);
+        match &self.columns {
+            None => Cow::Borrowed(row),
+            Some(columns) => columns.iter().map(|column| row.get(*column).copied().unwrap_or(0.0)).collect(),
+        }
+    }
+}
+
+/// That an element is missing.
+pub(super) fn not_here(element: u32) -> String {
+    format!("element {element} is wanted where it does not lie")
 }
 
 fn select(source: &Tile, mut target: Tile) -> Result<Tile, String> {
@@ -270,7 +356,7 @@ fn select(source: &Tile, mut target: Tile) -> Result<Tile, String> {
 
 /// What all heads have, before what each has of its own.
 fn join(context: &Context<'_>, pe: &mut PeState, [first, behind]: [Operand; 2], y: Operand) -> Result<(), String> {
-    let mut result = context.prepared.fresh(y, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, y, 0.0)?;
     let (width, leading, own) = (context.last_size(y)?, context.last_size(first)?, context.last_size(behind)?);
     let (first, behind) = (pe.tile(first)?, pe.tile(behind)?);
     let inner = Arc::clone(&result.inner);
@@ -301,7 +387,7 @@ fn product(
     context: &Context<'_>,
     pe: &mut PeState,
     [x, y]: [Operand; 2],
-    weight: WeightId,
+    (weight, cuts): (WeightId, Option<&Cuts<'_>>),
     (chosen, bias): (Option<&Chosen>, Option<Axis>),
 ) -> Result<(), String> {
     let index = context.index(pe);
@@ -309,8 +395,8 @@ fn product(
     let Some(held) = context.prepared.weight(weight, index) else { return Ok(()) };
     let declared = context.prepared.program.weight_of(weight);
     let Some(declared) = declared else { return Err("there is no such weight".into()) };
-    let mut result = context.prepared.fresh(y, index, 0.0)?;
-    if result.inner != held.1 {
+    let mut result = pe.fresh(context.prepared, y, 0.0)?;
+    if !same(&result.inner, &held.1) {
         return Err("the outputs of a weight are not those of its product".into());
     }
     let rounding = context.rounding(y.buffer);
@@ -323,22 +409,21 @@ fn product(
         experts::add_bias(context, pe, &mut result, &name, chosen, rounding)?;
     }
     let source = pe.tile(x)?;
-    let columns = places(&source.inner, &held.0)?;
-    let mut multiply = |copy: u64, from: usize, to: usize| -> Result<(), String> {
-        let tile = context.tiles.tile(&context.tile_name(declared, copy), index, held)?;
-        tile.multiply(rounding, (source.row(from), &columns), result.row_mut(to));
-        Ok(())
-    };
-    match chosen {
-        None => {
+    let input = Reordered::new(source, &held.0)?;
+    match (chosen, cuts) {
+        (None, Some(cuts)) => {
+            let tile = cuts.at(index, held)?;
             for row in 0..source.rows.len() {
-                multiply(declared.copy, row, row)?;
+                tile.multiply(rounding, &input.row(row), result.row_mut(row));
             }
         }
-        Some(chosen) => {
+        (None, None) => return Err("the tiles of a product were not looked up".into()),
+        (Some(chosen), _) => {
             for pair in &chosen.pairs {
                 let expert = expert_of(pe, chosen.experts, pair)?;
-                multiply(expert, pair.from as usize, pair.to as usize)?;
+                let cuts = context.tiles.cuts(context.tile_name(declared, expert))?;
+                let tile = cuts.at(index, held)?;
+                tile.multiply(rounding, &input.row(pair.from as usize), result.row_mut(pair.to as usize));
             }
         }
     }
@@ -348,8 +433,7 @@ fn product(
 
 fn add(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let y = pe.tile(y)?.clone();
-    let x = pe.tile_mut(x)?;
+    let (x, y) = pe.tile_beside(x, y)?;
     if !x.is_like(&y.rows, &y.inner) {
         return Err("two operands of a sum hold different elements".into());
     }
@@ -360,8 +444,7 @@ fn add(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> Resul
 /// `x += y` for the elements that both hold.
 fn add_held(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let y = pe.tile(y)?.clone();
-    let x = pe.tile_mut(x)?;
+    let (x, y) = pe.tile_beside(x, y)?;
     if x.rows != y.rows {
         return Err("two operands of a sum hold different rows".into());
     }
@@ -377,7 +460,7 @@ fn add_held(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> 
 }
 
 fn arg_max(context: &Context<'_>, pe: &mut PeState, scores: Operand, best: Operand) -> Result<(), String> {
-    let mut result = context.prepared.fresh(best, context.index(pe), f32::NEG_INFINITY)?;
+    let mut result = pe.fresh(context.prepared, best, f32::NEG_INFINITY)?;
     let source = pe.tile(scores)?;
     for row in 0..source.rows.len() {
         let mut found = [f32::NEG_INFINITY, f32::MAX];
