@@ -36,7 +36,8 @@ fn main() {
     let setup = Setup { prefill: Prefill::Tokens, ..common::setup(&checkpoint.model, columns, rows) };
     let prompt = random_prompt(checkpoint.model.vocabulary, 2, 1);
     let mut times = Vec::new();
-    run(&checkpoint, &setup, RunInput::new(&prompt, steps), |_, _| times.push((Instant::now(), cpu_seconds()))).unwrap();
+    run(&checkpoint, &setup, RunInput::new(&prompt, steps), |_, _| times.push((Instant::now(), cpu_seconds())))
+        .unwrap();
     let (first, last) = (times[2], times[times.len() - 1]);
     let tokens = (times.len() - 3) as f64;
     println!(

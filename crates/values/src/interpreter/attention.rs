@@ -9,7 +9,7 @@ use wafersim_spec::model::Role;
 use super::compute::{Context, not_here, places};
 use super::group::Group;
 use super::rounding::Rounding;
-use super::state::{PeState, Tile};
+use super::state::{PeState, Tile, same};
 
 /// A rotation of the leading dimensions of heads.
 #[derive(Debug, Clone, Copy)]
@@ -321,11 +321,12 @@ pub(super) fn exp_and_sum(
     let rounding = context.rounding(scores.buffer);
     let factor = rounding.round(scale as f32);
     let tokens = context.last_size(scores)?.max(1);
-    let most = pe.tile(statistic)?.clone();
-    let mut sums = Tile { values: vec![0.0; most.values.len()], ..most.clone() };
+    let mut sums = pe.copy(statistic, target)?;
+    sums.values.fill(0.0);
     let exponential =
         |value: f32, most: f32| rounding.round(rounding.round(rounding.round(value - most) * factor).exp());
     if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
+        let most = pe.tile(statistic)?;
         for row in 0..sums.rows.len() {
             for ((sum, most), head) in sums.row_mut(row).iter_mut().zip(most.row(row)).zip(most.inner.iter()) {
                 let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);
@@ -333,8 +334,9 @@ pub(super) fn exp_and_sum(
             }
         }
     }
-    let mut table = pe.copy(scores, exponentials)?;
-    let heads = heads_of(&table, &most, tokens)?;
+    pe.begin_with(exponentials, scores)?;
+    let (table, most) = pe.tile_beside(exponentials, statistic)?;
+    let heads = heads_of(table, most, tokens)?;
     let (rows, inner) = (Arc::clone(&table.rows), Arc::clone(&table.inner));
     for (row, number) in rows.iter().enumerate() {
         let (most, sums) = (most.row(row), sums.row_mut(row));
@@ -343,18 +345,18 @@ pub(super) fn exp_and_sum(
             sums[*head] = rounding.round(sums[*head] + *value);
         }
     }
-    pe.put(exponentials, table);
-    let sums = spread_over_last(sums, pe.fresh(context.prepared, target, 0.0)?, context, target)?;
-    pe.put(target, sums);
-    Ok(())
+    put_spread(context, pe, sums, target)
 }
 
-/// Numbers of a table in another one that may have a last dimension more: each of its elements gets the number that it
-/// belongs to.
-fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, operand: Operand) -> Result<Tile, String> {
-    if source.inner == target.inner {
-        return Ok(source);
+/// Puts numbers in the place of an operand that may have a last dimension more: each of its elements gets the number
+/// that it belongs to.
+fn put_spread(context: &Context<'_>, pe: &mut PeState, source: Tile, operand: Operand) -> Result<(), String> {
+    let laid = context.prepared.held(operand, context.index(pe));
+    if laid.is_some_and(|(_, inner)| same(inner, &source.inner)) {
+        pe.put(operand, source);
+        return Ok(());
     }
+    let mut target = pe.fresh(context.prepared, operand, 0.0)?;
     let last = context.last_size(operand)?.max(1);
     let columns = places(&source.inner, &target.inner.iter().map(|element| element / last).collect::<Vec<_>>())?;
     for row in 0..target.rows.len() {
@@ -363,14 +365,14 @@ fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, opera
             *value = known.get(*column).copied().unwrap_or(f32::NAN);
         }
     }
-    Ok(target)
+    pe.put(operand, target);
+    Ok(())
 }
 
 /// Sums over the last dimension.
 pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, sums: Operand) -> Result<(), String> {
     let rounding = context.rounding(sums.buffer);
     let last = context.last_size(x)?.max(1);
-    let fresh = pe.fresh(context.prepared, sums, 0.0)?;
     let source = pe.tile(x)?;
     let groups = by_quotient(&source.inner, last);
     let inner: Arc<[u32]> = groups.iter().map(|(quotient, _)| *quotient).collect();
@@ -381,9 +383,7 @@ pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, s
             *sum = places.iter().fold(0.0, |sum, place| rounding.round(sum + values[*place]));
         }
     }
-    let result = spread_over_last(result, fresh, context, sums)?;
-    pe.put(sums, result);
-    Ok(())
+    put_spread(context, pe, result, sums)
 }
 
 /// What the scale of heads is made of.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use wafersim_program::formula::{StateHeads, StateSums};
 use wafersim_program::Operand;
+use wafersim_program::formula::{StateHeads, StateSums};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};

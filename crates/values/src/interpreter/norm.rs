@@ -60,8 +60,8 @@ pub(super) fn rms_scale(
     mean: MeanSquare,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let mut result = pe.copy(x, y)?;
-    let sums = pe.tile(sums)?;
+    pe.begin_with(y, x)?;
+    let (result, sums) = pe.tile_beside(y, sums)?;
     let inner = Arc::clone(&result.inner);
     for group in Group::all(&inner, mean.width as u32) {
         let place = group.place(sums.inner.iter().copied())?;
@@ -73,7 +73,6 @@ pub(super) fn rms_scale(
             }
         }
     }
-    pe.put(y, result);
     Ok(())
 }
 
@@ -86,7 +85,8 @@ pub(super) fn gain(
     width: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let mut result = pe.copy(x, y)?;
+    pe.begin_with(y, x)?;
+    let result = pe.tile_mut(y)?;
     let inner = Arc::clone(&result.inner);
     for row in 0..result.rows.len() {
         for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
@@ -94,7 +94,6 @@ pub(super) fn gain(
             *value = rounding.round(*value * gain);
         }
     }
-    pe.put(y, result);
     Ok(())
 }
 

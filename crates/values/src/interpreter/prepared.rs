@@ -38,9 +38,9 @@ impl Prepared {
             .map(|weight| [&weight.inputs, &weight.outputs].map(|field| Lists::of(field, weight.region, region)))
             .collect();
         let mut known = Known::default();
-        let fields = of_buffers.into_iter().map(|fields| {
-            fields.into_iter().map(|lists| lists.rows.shared(&mut known, lists.inner)).collect()
-        });
+        let fields = of_buffers
+            .into_iter()
+            .map(|fields| fields.into_iter().map(|lists| lists.rows.shared(&mut known, lists.inner)).collect());
         let fields = fields.collect();
         let weights = of_weights.into_iter().map(|[inputs, outputs]| inputs.inner.shared(&mut known, outputs.inner));
         let weights = weights.collect();

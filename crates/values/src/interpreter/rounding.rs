@@ -56,11 +56,7 @@ impl Rounding {
 /// Sums that are kept in registers while the terms pass.
 const TOGETHER: usize = 16;
 
-fn accumulate<'w>(
-    y: &mut [f32],
-    terms: impl Iterator<Item = (f32, &'w [f32])> + Clone,
-    round: impl Fn(f32) -> f32,
-) {
+fn accumulate<'w>(y: &mut [f32], terms: impl Iterator<Item = (f32, &'w [f32])> + Clone, round: impl Fn(f32) -> f32) {
     let (together, rest) = y.as_chunks_mut::<TOGETHER>();
     for (number, y) in together.iter_mut().enumerate() {
         let mut sums = *y;
@@ -128,10 +124,9 @@ mod tests {
             let near = [0, 1, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0x7FFF, 0x8000, 0x8001, 0xFFFF];
             for bits in halves.iter().flat_map(|bits| near.map(|more| bits.wrapping_add(more))) {
                 let value = f32::from_bits(bits);
-                for (rounding, known) in [
-                    (Rounding::Fp16, f16::from_f32(value).to_f32()),
-                    (Rounding::Bf16, bf16::from_f32(value).to_f32()),
-                ] {
+                for (rounding, known) in
+                    [(Rounding::Fp16, f16::from_f32(value).to_f32()), (Rounding::Bf16, bf16::from_f32(value).to_f32())]
+                {
                     assert_eq!(rounding.round(value).to_bits(), known.to_bits(), "{rounding:?} {bits:#x}");
                 }
             }

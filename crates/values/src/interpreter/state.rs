@@ -112,6 +112,13 @@ impl Spare {
         }
     }
 
+    /// Gives the room of an empty list of spare tiles to an empty buffer: it has been looked at just now.
+    fn lend(&mut self, buffer: usize, tiles: &mut Vec<Tile>) {
+        if let Some(spare) = self.0.get_mut(buffer).filter(|spare| spare.is_empty()) {
+            std::mem::swap(spare, tiles);
+        }
+    }
+
     fn of(&mut self, buffer: usize) -> &mut Vec<Tile> {
         if self.0.len() <= buffer {
             self.0.resize_with(buffer + 1, Vec::new);
@@ -240,6 +247,18 @@ impl PeState {
         Ok(copied(spare, source))
     }
 
+    /// Makes a tile what another one is, where they are two, for steps that change the one from the other.
+    ///
+    /// # Errors
+    /// Where nothing was written to the source.
+    pub(super) fn begin_with(&mut self, target: Operand, source: Operand) -> Result<(), String> {
+        if target != source {
+            let copy = self.copy(source, target)?;
+            self.put(target, copy);
+        }
+        Ok(())
+    }
+
     /// Puts a tile in its place. Fields before it that nothing was written to become empty.
     pub fn put(&mut self, operand: Operand, tile: Tile) {
         let Some(tiles) = self.buffers.get_mut(operand.buffer.index()) else { return };
@@ -252,7 +271,12 @@ impl PeState {
                 let before = std::mem::replace(place, tile);
                 self.spare.leave(operand.buffer.index(), before);
             }
-            None => tiles.push(tile),
+            None => {
+                if tiles.is_empty() {
+                    self.spare.lend(operand.buffer.index(), tiles);
+                }
+                tiles.push(tile);
+            }
         }
     }
 

@@ -147,7 +147,8 @@ impl<'a> Tiles<'a> {
         computed: Rounding,
     ) -> Result<(), ValuesError> {
         let is_there = |(cut, wanted): (&Option<Cut>, &Option<_>)| cut.is_some() || wanted.is_none();
-        if self.tiles.get(name).is_some_and(|cuts| cuts.len() >= wanted.len() && cuts.iter().zip(wanted).all(is_there)) {
+        if self.tiles.get(name).is_some_and(|cuts| cuts.len() >= wanted.len() && cuts.iter().zip(wanted).all(is_there))
+        {
             return Ok(());
         }
         let formed = if name.behind.is_empty() { None } else { Some(self.form(name)?) };
