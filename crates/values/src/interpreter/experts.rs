@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wafersim_program::{Chosen, Operand, Pair};
 use wafersim_spec::model::{Gating, Role};
 
-use super::compute::{Context, expert_of};
+use super::compute::Context;
+use super::product::expert_of;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 use super::weights::TileName;

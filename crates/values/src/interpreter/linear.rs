@@ -7,7 +7,8 @@ use wafersim_program::Operand;
 use wafersim_program::formula::{StateHeads, StateSums};
 use wafersim_spec::model::Role;
 
-use super::compute::{Context, places};
+use super::compute::Context;
+use super::group::places;
 use super::norm::MeanSquare;
 use super::state::{PeState, Tile};
 use super::weights::TileName;

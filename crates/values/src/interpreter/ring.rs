@@ -11,8 +11,10 @@ use wafersim_program::layout::ring_number;
 use wafersim_program::{Action, Axis, BufferId, ChainReduce, Field, Operand, Ring, Shift, Spread, Step};
 use wafersim_spec::model::Role;
 
-use super::attention::{Rows, WeightedTokens, add_weighted, by_quotient};
-use super::compute::{Context, places};
+use super::attention::{WeightedTokens, add_weighted};
+use super::cache::Rows;
+use super::compute::Context;
+use super::group::{by_quotient, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};

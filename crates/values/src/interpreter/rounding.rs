@@ -37,7 +37,7 @@ impl Rounding {
     }
 
     /// `y[i] += x w[i]` for one `(x, w)` after the other, one multiply-accumulate an element: mapped operations.
-    pub fn accumulate<'w>(self, y: &mut [f32], terms: impl Iterator<Item = (f32, &'w [f32])> + Clone) {
+    pub(super) fn accumulate<'w>(self, y: &mut [f32], terms: impl Iterator<Item = (f32, &'w [f32])> + Clone) {
         match self {
             Self::Fp32 => accumulate(y, terms, |sum| sum),
             Self::Fp16 => accumulate(y, terms, fp16),

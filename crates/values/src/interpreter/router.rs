@@ -3,7 +3,8 @@
 use wafersim_program::Operand;
 use wafersim_spec::model::{Role, Scoring, Selection};
 
-use super::compute::{Context, places};
+use super::compute::Context;
+use super::group::places;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
 

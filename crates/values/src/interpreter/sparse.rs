@@ -9,7 +9,8 @@ use wafersim_program::{BufferId, GainName, Operand};
 use wafersim_spec::DataType;
 
 use super::attention::seen;
-use super::compute::{Context, places};
+use super::compute::Context;
+use super::group::places;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
 

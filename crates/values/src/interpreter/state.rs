@@ -211,7 +211,7 @@ impl PeState {
     ///
     /// # Errors
     /// Where the layout holds nothing there.
-    pub fn fresh(&mut self, prepared: &Prepared, operand: Operand, value: f32) -> Result<Tile, String> {
+    pub(crate) fn fresh(&mut self, prepared: &Prepared, operand: Operand, value: f32) -> Result<Tile, String> {
         let Some((rows, inner)) = prepared.held(operand, prepared.index(self.column, self.row)) else {
             let name = &prepared.program.buffer_of(operand.buffer).name;
             return Err(format!("the buffer '{name}' is written where its layout has no place"));
