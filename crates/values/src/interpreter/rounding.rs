@@ -37,7 +37,7 @@ impl Rounding {
     }
 
     /// `y[i] += x w[i]` for one `(x, w)` after the other, one multiply-accumulate an element: mapped operations.
-    pub(super) fn accumulate<'w>(self, y: &mut [f32], terms: impl Iterator<Item = (f32, &'w [f32])> + Clone) {
+    pub(super) fn accumulate<'w>(self, y: &mut [f32], terms: impl Iterator<Item = (f32, &'w [f32])>) {
         match self {
             Self::Fp32 => accumulate(y, terms, |sum| sum),
             Self::Fp16 => accumulate(y, terms, fp16),
@@ -53,23 +53,21 @@ impl Rounding {
     }
 }
 
-/// Sums that are kept in registers while the terms pass.
-const TOGETHER: usize = 16;
-
-fn accumulate<'w>(y: &mut [f32], terms: impl Iterator<Item = (f32, &'w [f32])> + Clone, round: impl Fn(f32) -> f32) {
-    let (together, rest) = y.as_chunks_mut::<TOGETHER>();
-    for (number, y) in together.iter_mut().enumerate() {
-        let mut sums = *y;
-        for (x, w) in terms.clone() {
-            let Some(w) = w.get(number * TOGETHER..).and_then(<[f32]>::first_chunk::<TOGETHER>) else { continue };
-            sums.iter_mut().zip(w).for_each(|(sum, w)| *sum = round(*sum + x * w));
+fn accumulate<'w>(y: &mut [f32], mut terms: impl Iterator<Item = (f32, &'w [f32])>, round: impl Fn(f32) -> f32 + Copy) {
+    // Four at a time: sums are loaded and stored once for all of them.
+    loop {
+        match [(); 4].map(|()| terms.next()) {
+            [Some(a), Some(b), Some(c), Some(d)] => add_terms(y, [a, b, c, d], round),
+            rest => return rest.into_iter().flatten().for_each(|term| add_terms(y, [term], round)),
         }
-        *y = sums;
     }
-    let start = together.len() * TOGETHER;
-    for (x, w) in terms {
-        let w = w.get(start..).unwrap_or(&[]);
-        rest.iter_mut().zip(w).for_each(|(sum, w)| *sum = round(*sum + x * w));
+}
+
+fn add_terms<const N: usize>(y: &mut [f32], terms: [(f32, &[f32]); N], round: impl Fn(f32) -> f32) {
+    let length = terms.iter().fold(y.len(), |length, (_, w)| length.min(w.len()));
+    let terms = terms.map(|(x, w)| (x, &w[..length]));
+    for (at, sum) in y[..length].iter_mut().enumerate() {
+        *sum = terms.iter().fold(*sum, |sum, (x, w)| round(sum + x * w[at]));
     }
 }
 
