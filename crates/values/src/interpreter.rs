@@ -12,12 +12,15 @@
 //! the outside to their root), rounding to the buffer's format at every element operation.
 
 mod attention;
+mod cache;
 mod compute;
 mod experts;
+mod group;
 mod linear;
 mod norm;
 mod pieces;
 mod prepared;
+mod product;
 mod ring;
 mod rounding;
 mod router;

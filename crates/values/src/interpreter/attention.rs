@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use wafersim_program::Operand;
 use wafersim_program::formula::{Causal, ScorePart, Sinks};
-use wafersim_program::{BufferId, Operand, Spread};
 use wafersim_spec::model::Role;
 
-use super::compute::{Context, places};
+use super::cache::{Rows, RowsOfUsers};
+use super::compute::Context;
+use super::group::{Remembered, by_quotient, not_here, places};
 use super::rounding::Rounding;
-use super::state::{PeState, Tile};
+use super::state::{PeState, Tile, same};
 
 /// A rotation of the leading dimensions of heads.
 #[derive(Debug, Clone, Copy)]
@@ -32,55 +34,31 @@ pub(super) fn rope(
     let rounding = context.rounding(x.buffer);
     let (head_dim, rotary) = (head_dim as u32, rotary.min(head_dim) as u32);
     let half = rotary / 2;
-    let frequencies = &context.tiles.checkpoint().rotary.frequencies;
     let tile = pe.tile_mut(x)?;
-    let rotated = tile.inner.iter().filter(|element| *element % head_dim < rotary).count();
-    let lower: Vec<u32> = tile.inner.iter().copied().filter(|element| element % head_dim < half).collect();
-    let upper: Vec<u32> = lower.iter().map(|element| element + half).collect();
-    if 2 * lower.len() != rotated {
+    let inner = Arc::clone(&tile.inner);
+    let rotated = inner.iter().filter(|element| *element % head_dim < rotary).count();
+    let mut pairs = Vec::with_capacity(rotated / 2);
+    for (low, element) in inner.iter().enumerate().filter(|(_, element)| *element % head_dim < half) {
+        // Nearly always they lie at one distance.
+        let guess = pairs.last().map_or(low + 1, |(before, partner, _)| low + partner - before);
+        let is_there = inner.get(guess) == Some(&(element + half));
+        let high = if is_there { Some(guess) } else { inner.iter().position(|other| *other == element + half) };
+        pairs.push((low, high.ok_or_else(|| not_here(element + half))?, (element % head_dim) as usize));
+    }
+    if 2 * pairs.len() != rotated {
         return Err("a rotary pair is torn apart".into());
     }
-    let (low, high) = (places(&tile.inner, &lower)?, places(&tile.inner, &upper)?);
-    let rows = Arc::clone(&tile.rows);
-    for (row, number) in rows.iter().enumerate() {
-        let position = (position + u64::from(*number) / users.max(1)) as f64;
+    for row in 0..tile.rows.len() {
+        let turns = context.tiles.turned(position + u64::from(tile.rows[row]) / users.max(1))?;
         let values = tile.row_mut(row);
-        for ((element, low), high) in lower.iter().zip(&low).zip(&high) {
-            let frequency = frequencies.get((element % head_dim) as usize).copied().unwrap_or(f64::NAN);
-            let (sine, cosine) = (position * frequency).sin_cos();
-            let (sine, cosine) = (rounding.round(sine as f32), rounding.round(cosine as f32));
+        for (low, high, frequency) in &pairs {
+            let [sine, cosine] = turns.get(*frequency).copied().unwrap_or([f32::NAN; 2]).map(|x| rounding.round(x));
             let (a, b) = (values[*low], values[*high]);
             values[*low] = rounding.round(rounding.round(a * cosine) - rounding.round(b * sine));
             values[*high] = rounding.round(rounding.round(b * cosine) + rounding.round(a * sine));
         }
     }
     Ok(())
-}
-
-/// Elements that come in groups of neighbours with one quotient: (quotient, places), in order.
-pub(super) fn by_quotient(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)> {
-    let mut groups: Vec<(u32, Vec<usize>)> = Vec::new();
-    for (place, element) in inner.iter().enumerate() {
-        let quotient = element / divisor.max(1);
-        match groups.iter_mut().find(|(known, _)| *known == quotient) {
-            Some((_, places)) => places.push(place),
-            None => groups.push((quotient, vec![place])),
-        }
-    }
-    groups
-}
-
-/// Where the tokens `numbers` of each user lie in a cache.
-fn rows_of_users(cache: &Tile, numbers: &[u32], users: u64) -> Result<Vec<Vec<usize>>, String> {
-    let users = users.max(1) as u32;
-    let of = |user: u32| places(&cache.rows, &numbers.iter().map(|token| token * users + user).collect::<Vec<_>>());
-    (0..users).map(of).collect()
-}
-
-/// The places for the user of a row.
-fn of_user(rows: &[Vec<usize>], row: u32) -> Result<&[usize], String> {
-    let user = (row as usize).checked_rem(rows.len()).and_then(|user| rows.get(user));
-    user.map(Vec::as_slice).ok_or_else(|| "a row belongs to no user".into())
 }
 
 /// Who shares keys and values.
@@ -101,7 +79,7 @@ pub(super) fn scores(
     sharing: Sharing,
 ) -> Result<(), String> {
     let tokens = context.last_size(scores)?;
-    let mut result = context.prepared.fresh(scores, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, scores, 0.0)?;
     for part in parts {
         add_scores(context.rounding(scores.buffer), pe, *part, &mut result, tokens, sharing)?;
     }
@@ -118,21 +96,21 @@ fn add_scores(
     Sharing { group, users }: Sharing,
 ) -> Result<(), String> {
     let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
-    let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
+    let (head_dim, group, tokens) = (head_dim as u32, (group as u32).max(1), tokens.max(1));
     let heads = by_quotient(&query.inner, head_dim);
-    for (head, at) in by_quotient(&result.inner, tokens) {
-        let numbers: Vec<u32> = at.iter().map(|place| result.inner[*place] % tokens.max(1)).collect();
-        let of_users = rows_of_users(keys, &numbers, users)?;
+    let inner = Arc::clone(&result.inner);
+    let (mut cached, mut columns) = (RowsOfUsers::new(keys, users), Remembered::default());
+    for (head, at) in by_quotient(&inner, tokens) {
+        let rows = cached.of(at.iter().map(|place| inner[*place] % tokens))?;
         let Some((_, dims)) = heads.iter().find(|(known, _)| *known == head) else { continue };
-        let wanted: Vec<u32> =
-            dims.iter().map(|place| head / group * head_dim + query.inner[*place] % head_dim).collect();
-        let columns = places(&keys.inner, &wanted)?;
+        let wanted = dims.iter().map(|place| head / group * head_dim + query.inner[*place] % head_dim);
+        let columns = columns.places(&keys.inner, wanted)?;
         for row in 0..query.rows.len() {
-            let (queries, rows) = (query.row(row), of_user(&of_users, query.rows[row])?);
-            for (at, key) in at.iter().zip(rows) {
+            let queries = query.row(row);
+            for (at, key) in at.iter().zip(rows.for_row(query.rows[row])) {
                 let key = keys.row(*key);
                 let sum = &mut result.row_mut(row)[*at];
-                for (dim, column) in dims.iter().zip(&columns) {
+                for (dim, column) in dims.iter().zip(columns) {
                     *sum = rounding.round(*sum + queries[*dim] * key[*column]);
                 }
             }
@@ -151,16 +129,18 @@ pub(super) fn weighted_values(
 ) -> Result<(), String> {
     let rounding = context.rounding(output.buffer);
     let tokens = context.last_size(scores)?;
-    let mut result = context.prepared.fresh(output, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, output, 0.0)?;
     let (scores, values) = (pe.tile(scores)?, pe.tile(values)?);
     let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
     let heads = by_quotient(&scores.inner, tokens);
+    let (mut cached, mut columns) = (RowsOfUsers::new(values, users), Remembered::default());
     for (head, dims) in by_quotient(&result.inner, head_dim) {
         let Some((_, at)) = heads.iter().find(|(known, _)| *known == head) else { continue };
-        let numbers: Vec<u32> = at.iter().map(|place| scores.inner[*place] % tokens.max(1)).collect();
-        let rows = rows_of_users(values, &numbers, users)?;
-        let of = WeightedTokens { scores, values, at, rows: &rows, first: head / group * head_dim, head_dim };
-        add_weighted(rounding, of, &mut result, &dims)?;
+        let rows = cached.of(at.iter().map(|place| scores.inner[*place] % tokens.max(1)))?;
+        let first = head / group * head_dim;
+        let wanted = dims.iter().map(|place| first + result.inner[*place] % head_dim);
+        let columns = columns.places(&values.inner, wanted)?;
+        add_weighted(rounding, WeightedTokens { scores, values, at, rows, columns }, &mut result, &dims);
     }
     pe.put(output, result);
     Ok(())
@@ -175,36 +155,25 @@ pub(super) struct WeightedTokens<'t> {
     pub values: &'t Tile,
     /// Where the weights of the tokens lie in a row of scores.
     pub at: &'t [usize],
-    /// The rows of their values, for each user.
-    pub rows: &'t [Vec<usize>],
-    /// The first element of the KV head in a row of values.
-    pub first: u32,
-    /// Width of a head.
-    pub head_dim: u32,
+    /// The rows of their values.
+    pub rows: Rows<'t>,
+    /// Where the dimensions lie in a row of values.
+    pub columns: &'t [usize],
 }
 
-/// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the
-/// output.
-pub(super) fn add_weighted(
-    rounding: Rounding,
-    of: WeightedTokens<'_>,
-    output: &mut Tile,
-    dims: &[usize],
-) -> Result<(), String> {
-    let WeightedTokens { scores, values, at, rows, first, head_dim } = of;
-    let wanted: Vec<u32> = dims.iter().map(|place| first + output.inner[*place] % head_dim).collect();
-    let columns = places(&values.inner, &wanted)?;
+/// `output[d] += sum of scores[t] v[t, d]` for the dimensions of a head that lie in the places `dims` of the output.
+pub(super) fn add_weighted(rounding: Rounding, of: WeightedTokens<'_>, output: &mut Tile, dims: &[usize]) {
+    let WeightedTokens { scores, values, at, rows, columns } = of;
     for row in 0..scores.rows.len() {
-        let (weights, rows) = (scores.row(row), of_user(rows, scores.rows[row])?);
+        let weights = scores.row(row);
         let sums = output.row_mut(row);
-        for (at, token) in at.iter().zip(rows) {
+        for (at, token) in at.iter().zip(rows.for_row(scores.rows[row])) {
             let value = values.row(*token);
-            for (dim, column) in dims.iter().zip(&columns) {
+            for (dim, column) in dims.iter().zip(columns) {
                 sums[*dim] = rounding.round(sums[*dim] + weights[*at] * value[*column]);
             }
         }
     }
-    Ok(())
 }
 
 /// Whether a key is seen by a query.
@@ -240,7 +209,7 @@ pub(super) fn maximum(context: &Context<'_>, pe: &mut PeState, of: Softmax) -> R
     let Softmax { scores, statistic, causal, sinks } = of;
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?.max(1);
-    let mut result = context.prepared.fresh(statistic, context.index(pe), f32::NEG_INFINITY)?;
+    let mut result = pe.fresh(context.prepared, statistic, f32::NEG_INFINITY)?;
     if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
         let inner = Arc::clone(&result.inner);
         for row in 0..result.rows.len() {
@@ -280,11 +249,12 @@ pub(super) fn exp_and_sum(
     let rounding = context.rounding(scores.buffer);
     let factor = rounding.round(scale as f32);
     let tokens = context.last_size(scores)?.max(1);
-    let most = pe.tile(statistic)?.clone();
-    let mut sums = Tile { values: vec![0.0; most.values.len()], ..most.clone() };
+    let mut sums = pe.copy(statistic, target)?;
+    sums.values.fill(0.0);
     let exponential =
         |value: f32, most: f32| rounding.round(rounding.round(rounding.round(value - most) * factor).exp());
     if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
+        let most = pe.tile(statistic)?;
         for row in 0..sums.rows.len() {
             for ((sum, most), head) in sums.row_mut(row).iter_mut().zip(most.row(row)).zip(most.inner.iter()) {
                 let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);
@@ -292,8 +262,9 @@ pub(super) fn exp_and_sum(
             }
         }
     }
-    let mut table = pe.tile(scores)?.clone();
-    let heads = heads_of(&table, &most, tokens)?;
+    pe.begin_with(exponentials, scores)?;
+    let (table, most) = pe.tile_beside(exponentials, statistic)?;
+    let heads = heads_of(table, most, tokens)?;
     let (rows, inner) = (Arc::clone(&table.rows), Arc::clone(&table.inner));
     for (row, number) in rows.iter().enumerate() {
         let (most, sums) = (most.row(row), sums.row_mut(row));
@@ -302,18 +273,18 @@ pub(super) fn exp_and_sum(
             sums[*head] = rounding.round(sums[*head] + *value);
         }
     }
-    pe.put(exponentials, table);
-    let sums = spread_over_last(sums, context.prepared.fresh(target, context.index(pe), 0.0)?, context, target)?;
-    pe.put(target, sums);
-    Ok(())
+    put_spread(context, pe, sums, target)
 }
 
-/// Numbers of a table in another one that may have a last dimension more: each of its elements gets the number that it
-/// belongs to.
-fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, operand: Operand) -> Result<Tile, String> {
-    if source.inner == target.inner {
-        return Ok(source);
+/// Puts numbers in the place of an operand that may have a last dimension more: each of its elements gets the number
+/// that it belongs to.
+fn put_spread(context: &Context<'_>, pe: &mut PeState, source: Tile, operand: Operand) -> Result<(), String> {
+    let laid = context.prepared.held(operand, context.index(pe));
+    if laid.is_some_and(|(_, inner)| same(inner, &source.inner)) {
+        pe.put(operand, source);
+        return Ok(());
     }
+    let mut target = pe.fresh(context.prepared, operand, 0.0)?;
     let last = context.last_size(operand)?.max(1);
     let columns = places(&source.inner, &target.inner.iter().map(|element| element / last).collect::<Vec<_>>())?;
     for row in 0..target.rows.len() {
@@ -322,14 +293,14 @@ fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, opera
             *value = known.get(*column).copied().unwrap_or(f32::NAN);
         }
     }
-    Ok(target)
+    pe.put(operand, target);
+    Ok(())
 }
 
 /// Sums over the last dimension.
 pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, sums: Operand) -> Result<(), String> {
     let rounding = context.rounding(sums.buffer);
     let last = context.last_size(x)?.max(1);
-    let fresh = context.prepared.fresh(sums, context.index(pe), 0.0)?;
     let source = pe.tile(x)?;
     let groups = by_quotient(&source.inner, last);
     let inner: Arc<[u32]> = groups.iter().map(|(quotient, _)| *quotient).collect();
@@ -340,9 +311,7 @@ pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, s
             *sum = places.iter().fold(0.0, |sum, place| rounding.round(sum + values[*place]));
         }
     }
-    let result = spread_over_last(result, fresh, context, sums)?;
-    pe.put(sums, result);
-    Ok(())
+    put_spread(context, pe, result, sums)
 }
 
 /// What the scale of heads is made of.
@@ -417,9 +386,8 @@ pub(super) fn normalise(
 ) -> Result<(), String> {
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?.max(1);
-    let sums = pe.tile(statistic)?.clone();
-    let table = pe.tile_mut(scores)?;
-    let heads = heads_of(table, &sums, tokens)?;
+    let (table, sums) = pe.tile_beside(scores, statistic)?;
+    let heads = heads_of(table, sums, tokens)?;
     for row in 0..table.rows.len() {
         let sums = sums.row(row);
         for (value, head) in table.row_mut(row).iter_mut().zip(&heads) {
@@ -462,92 +430,6 @@ pub(super) fn relative_to(
         for (value, head) in table.row_mut(row).iter_mut().zip(&heads) {
             *value = rounding.round(*value * factors[*head]);
         }
-    }
-    Ok(())
-}
-
-/// Copies the entries that the layout after an append no longer holds here.
-pub(super) fn leave(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    before: BufferId,
-    after: BufferId,
-    entry: BufferId,
-) -> Result<(), String> {
-    let index = context.index(pe);
-    for field in 0..context.prepared.fields_of(after) {
-        let Some((staying, _)) = context.prepared.held(Operand::new(after, field), index) else { continue };
-        let known = pe.tile(Operand::new(before, field))?;
-        // What the cache forgets goes nowhere.
-        let oldest = match &context.prepared.field(Operand::new(after, field))?.rows.spread {
-            Spread::Cached(cached) => (cached.first * cached.users) as u32,
-            _ => 0,
-        };
-        let leaves = |token: &u32| *token >= oldest && !staying.contains(token);
-        let leaving: Vec<usize> = (0..known.rows.len()).filter(|row| leaves(&known.rows[*row])).collect();
-        let rows = leaving.iter().map(|row| known.rows[*row]).collect();
-        let values = leaving.iter().flat_map(|row| known.row(*row).iter().copied()).collect();
-        let tile = Tile { rows, inner: Arc::clone(&known.inner), values };
-        pe.put(Operand::new(entry, field), tile);
-    }
-    Ok(())
-}
-
-/// What a cache after an append is made of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entering<'n> {
-    /// The cache before.
-    pub before: BufferId,
-    /// What has arrived from other rows.
-    pub entry: Option<BufferId>,
-    /// The cache after.
-    pub after: BufferId,
-    /// New keys and values, field by field.
-    pub new: &'n [Operand],
-    /// The row of the cache that their first row becomes.
-    pub first: u64,
-}
-
-/// Puts the cache after an append together.
-pub(super) fn enter(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    Entering { before, entry, after, new, first }: Entering<'_>,
-) -> Result<(), String> {
-    let index = context.index(pe);
-    let rounding = context.rounding(after);
-    for (field, new) in (0..).zip(new.iter().copied()) {
-        let target = Operand::new(after, field);
-        let mut cache = context.prepared.fresh(target, index, 0.0)?;
-        let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
-        if inner.is_empty() {
-            // A column that holds no dimension of this cache: nothing enters, and nothing need have been written.
-            pe.put(target, cache);
-            continue;
-        }
-        for (row, number) in rows.iter().enumerate() {
-            let stored = [Some(before), entry].into_iter().flatten().find_map(|buffer| {
-                let tile = pe.tile(Operand::new(buffer, field)).ok()?;
-                let at = tile.rows.iter().position(|known| known == number)?;
-                (tile.inner == inner).then(|| tile.row(at))
-            });
-            if let Some(stored) = stored {
-                cache.row_mut(row).copy_from_slice(stored);
-            } else if u64::from(*number) >= first {
-                let tile = pe.tile(new)?;
-                let columns = places(&tile.inner, &inner)?;
-                let made = tile.row((u64::from(*number) - first) as usize);
-                for (value, column) in cache.row_mut(row).iter_mut().zip(columns) {
-                    *value = rounding.round(made.get(column).copied().ok_or("a token enters that is not new")?);
-                }
-            } else {
-                return Err(format!(
-                    "token {number} of the cache has not arrived at column {}, row {}",
-                    pe.column, pe.row
-                ));
-            }
-        }
-        pe.put(target, cache);
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wafersim_program::{Chosen, Operand, Pair, Pairs};
 use wafersim_spec::model::{Gating, Role};
 
-use super::compute::{Context, expert_of};
+use super::compute::Context;
+use super::product::expert_of;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
@@ -56,7 +57,7 @@ pub(super) fn bias(
         return Ok(());
     }
     let name = TileName::plain(context.name(role, 0));
-    let mut tile = pe.tile(y)?.clone();
+    let mut tile = pe.copy(y, y)?;
     add_bias(context, pe, &mut tile, &name, chosen, context.rounding(y.buffer))?;
     pe.put(y, tile);
     Ok(())
@@ -91,17 +92,17 @@ pub(super) fn gated(
         return Ok(());
     }
     let rounding = context.rounding(gate.buffer);
-    let up = pe.tile(up)?.clone();
-    let mut factors: Vec<Option<f32>> = vec![None; up.rows.len()];
+    let up_tile = pe.tile(up)?;
+    let mut factors: Vec<Option<f32>> = vec![None; up_tile.rows.len()];
     if let Some(PairWeights { operand, pairs, .. }) = weights {
         // Pairs are those of all rows, in their order; a place may hold some of them only.
-        let is_whole = up.rows.len() as u64 == pairs.len();
-        for (index, (factor, row)) in factors.iter_mut().zip(up.rows.iter()).enumerate() {
+        let is_whole = up_tile.rows.len() as u64 == pairs.len();
+        for (index, (factor, row)) in factors.iter_mut().zip(up_tile.rows.iter()).enumerate() {
             let pair = pairs.get(if is_whole { index as u64 } else { (*row).into() });
             *factor = pair.map(|pair| weight_of(pe, operand, pair)).transpose()?;
         }
     }
-    let gate = pe.tile_mut(gate)?;
+    let (gate, up) = pe.tile_beside(gate, up)?;
     if !gate.is_like(&up.rows, &up.inner) {
         return Err("gate and up hold different elements".into());
     }

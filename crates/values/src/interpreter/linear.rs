@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use wafersim_program::Operand;
 use wafersim_program::formula::{StateHeads, StateSums};
-use wafersim_program::{GainName, Operand};
 use wafersim_spec::model::Role;
 
-use super::compute::{Context, places};
+use super::compute::Context;
+use super::group::places;
 use super::norm::MeanSquare;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
@@ -28,7 +29,7 @@ fn softplus(x: f32) -> f32 {
 /// `y = x sigmoid(gate)` for the elements of `y`.
 pub(super) fn output_gate(context: &Context<'_>, pe: &mut PeState, [x, gate, y]: [Operand; 3]) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let mut result = context.prepared.fresh(y, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, y, 0.0)?;
     let (source, gate) = (pe.tile(x)?, pe.tile(gate)?);
     if !gate.is_like(&result.rows, &result.inner) {
         return Err("a gate holds other elements than what it makes".into());
@@ -48,8 +49,7 @@ pub(super) fn output_gate(context: &Context<'_>, pe: &mut PeState, [x, gate, y]:
 pub(super) fn head_gate(context: &Context<'_>, pe: &mut PeState, x: Operand, gate: Operand) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
     let width = context.last_size(x)?.max(1);
-    let gate = pe.tile(gate)?.clone();
-    let tile = pe.tile_mut(x)?;
+    let (tile, gate) = pe.tile_beside(x, gate)?;
     let heads = places(&gate.inner, &tile.inner.iter().map(|element| element / width).collect::<Vec<_>>())?;
     for row in 0..tile.rows.len() {
         for (value, head) in tile.row_mut(row).iter_mut().zip(&heads) {
@@ -63,8 +63,7 @@ pub(super) fn head_gate(context: &Context<'_>, pe: &mut PeState, x: Operand, gat
 /// `x *= sigmoid(number)`, row by row.
 pub(super) fn row_gate(context: &Context<'_>, pe: &mut PeState, x: Operand, numbers: Operand) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let numbers = pe.tile(numbers)?.clone();
-    let tile = pe.tile_mut(x)?;
+    let (tile, numbers) = pe.tile_beside(x, numbers)?;
     for row in 0..tile.rows.len() {
         let factor = rounding.round(numbers.row(row).first().map_or(f32::NAN, |number| sigmoid(*number)));
         tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * factor));
@@ -91,9 +90,9 @@ pub(super) fn convolve(context: &Context<'_>, pe: &mut PeState, of: Convolution)
     let weights = context.tiles.vector(&TileName::plain(context.name(Role::Convolution, 0)), false)?;
     let (before, users) = (of.tokens as usize, of.users.max(1) as usize);
     let kernel = before + 1;
-    let mut result = context.prepared.fresh(of.y, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, of.y, 0.0)?;
+    let mut tail = pe.copy(of.tail, of.tail)?;
     let source = pe.tile(of.x)?;
-    let mut tail = pe.tile(of.tail)?.clone();
     if source.inner != result.inner || (before > 0 && tail.inner != source.inner) {
         return Err("a convolution's inputs, outputs and last inputs are different channels".into());
     }
@@ -166,8 +165,7 @@ pub(super) fn unit_scale(
     length: Length,
 ) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let sums = pe.tile(sums)?.clone();
-    let tile = pe.tile_mut(x)?;
+    let (tile, sums) = pe.tile_beside(x, sums)?;
     let heads: Vec<u32> = tile.inner.iter().map(|element| element / (length.width as u32).max(1)).collect();
     let groups = places(&sums.inner, &heads)?;
     for row in 0..tile.rows.len() {
@@ -216,7 +214,7 @@ pub(super) fn recall(
     users: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(state.buffer);
-    let mut result = context.prepared.fresh(recalled, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, recalled, 0.0)?;
     let (decays, keys) = (pe.tile(decay)?.clone(), pe.tile(key)?.clone());
     let queries = ahead.map(|ahead| pe.tile(ahead.query).cloned()).transpose()?;
     let mut read = result.clone();
@@ -241,7 +239,7 @@ pub(super) fn recall(
         if queries.inner != keys.inner {
             return Err("queries and keys of a state hold different elements".into());
         }
-        let mut sums = context.prepared.fresh(ahead.sums, context.index(pe), 0.0)?;
+        let mut sums = pe.fresh(context.prepared, ahead.sums, 0.0)?;
         let of_head = StateSums::COUNT as u32;
         let head = |element: u32| element / (heads.key_dim as u32).max(1) * of_head;
         let first = places(&sums.inner, &keys.inner.iter().map(|element| head(*element)).collect::<Vec<_>>())?;
@@ -283,7 +281,7 @@ pub(super) fn write(
     users: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(of.state.buffer);
-    let mut result = context.prepared.fresh(of.read, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, of.read, 0.0)?;
     let [recalled, values, strengths, keys, queries] =
         [of.recalled, of.value, of.strength, of.key, of.query].map(|operand| pe.tile(operand).cloned());
     let (recalled, values, strengths, keys, queries) = (recalled?, values?, strengths?, keys?, queries?);
@@ -382,7 +380,7 @@ pub(super) fn keep_rows(
     let from = pe.tile(source)?.clone();
     let mut tile = match (context.round, pe.tile(target)) {
         (1.., Ok(known)) => known.clone(),
-        _ => context.prepared.fresh(target, context.index(pe), 0.0)?,
+        _ => pe.fresh(context.prepared, target, 0.0)?,
     };
     if from.inner != tile.inner {
         return Err("the rows of a round are not those of the table".into());
@@ -400,11 +398,10 @@ pub(super) fn gated_norm(
     context: &Context<'_>,
     pe: &mut PeState,
     [x, sums, gate]: [Operand; 3],
-    gain: GainName,
+    gain: &[f32],
     mean: MeanSquare,
 ) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
     let (sums, gate) = (pe.tile(sums)?.clone(), pe.tile(gate)?.clone());
     let tile = pe.tile_mut(x)?;
     if !gate.is_like(&tile.rows, &tile.inner) {

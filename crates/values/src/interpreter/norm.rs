@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{GainName, Operand, Pairs, Rescaled};
+use wafersim_program::{Operand, Pairs, Rescaled};
 
-use super::compute::{Context, places};
-use super::state::{PeState, Tile};
+use super::compute::Context;
+use super::group::Group;
+use super::state::PeState;
 use super::weights::TileName;
 
 /// What a norm divides by the root of: the mean of `width` squares, and a little.
@@ -22,12 +23,6 @@ impl MeanSquare {
     }
 }
 
-/// For each element, where the sum of its group lies.
-fn groups(inner: &[u32], sums: &Tile, width: u64) -> Result<Vec<usize>, String> {
-    let width = (width as u32).max(1);
-    places(&sums.inner, &inner.iter().map(|element| element / width).collect::<Vec<_>>())
-}
-
 /// `sums[e / width] = sum of x[e]^2`.
 pub(super) fn sum_of_squares(
     context: &Context<'_>,
@@ -36,19 +31,19 @@ pub(super) fn sum_of_squares(
     sums: Operand,
     width: u64,
 ) -> Result<(), String> {
-    let mut result = context.prepared.fresh(sums, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, sums, 0.0)?;
     let rounding = context.rounding(sums.buffer);
     let source = pe.tile(x)?;
     // Several sums for a vector: the one that lies here is its.
     let (of, all) = (context.prepared.field(x)?.row_size(), context.prepared.field(sums)?.row_size());
     let several = (all * width).checked_div(of).unwrap_or(1).max(1) as u32;
-    let vectors = Tile { inner: result.inner.iter().map(|sum| sum / several).collect(), ..result.clone() };
-    let groups = groups(&source.inner, &vectors, width)?;
-    for row in 0..source.rows.len() {
-        let sums = result.row_mut(row);
-        for (value, group) in source.row(row).iter().zip(&groups) {
-            if let Some(sum) = sums.get_mut(*group) {
-                *sum = rounding.round(*sum + rounding.round(value * value));
+    let inner = Arc::clone(&result.inner);
+    for group in Group::all(&source.inner, width as u32) {
+        let place = group.place(inner.iter().map(|sum| sum / several))?;
+        for row in 0..source.rows.len() {
+            if let Some(sum) = result.row_mut(row).get_mut(place) {
+                let squares = group.of(source.row(row)).iter().map(|value| rounding.round(value * value));
+                *sum = squares.fold(*sum, |sum, square| rounding.round(sum + square));
             }
         }
     }
@@ -61,24 +56,23 @@ pub(super) fn rms_scale(
     context: &Context<'_>,
     pe: &mut PeState,
     [x, sums, y]: [Operand; 3],
-    gain: GainName,
+    gain: &[f32],
     mean: MeanSquare,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
-    let sums = pe.tile(sums)?;
-    let mut result = pe.tile(x)?.clone();
-    let groups = groups(&result.inner, sums, mean.width)?;
+    pe.begin_with(y, x)?;
+    let (result, sums) = pe.tile_beside(y, sums)?;
     let inner = Arc::clone(&result.inner);
-    for row in 0..result.rows.len() {
-        let scales: Vec<f32> = sums.row(row).iter().map(|sum| mean.scale(*sum)).collect();
-        for ((value, group), element) in result.row_mut(row).iter_mut().zip(&groups).zip(inner.iter()) {
-            let scale = scales.get(*group).copied().unwrap_or(f32::NAN);
-            let gain = gain.get((u64::from(*element) % mean.width.max(1)) as usize).copied().unwrap_or(f32::NAN);
-            *value = rounding.round(rounding.round(*value * rounding.round(scale)) * gain);
+    for group in Group::all(&inner, mean.width as u32) {
+        let place = group.place(sums.inner.iter().copied())?;
+        for row in 0..result.rows.len() {
+            let scale = rounding.round(sums.row(row).get(place).map_or(f32::NAN, |sum| mean.scale(*sum)));
+            for (value, element) in group.of_mut(result.row_mut(row)).iter_mut().zip(group.elements) {
+                let gain = gain.get((element - group.first) as usize).copied().unwrap_or(f32::NAN);
+                *value = rounding.round(rounding.round(*value * scale) * gain);
+            }
         }
     }
-    pe.put(y, result);
     Ok(())
 }
 
@@ -87,12 +81,12 @@ pub(super) fn gain(
     context: &Context<'_>,
     pe: &mut PeState,
     [x, y]: [Operand; 2],
-    gain: GainName,
+    gain: &[f32],
     width: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
-    let mut result = pe.tile(x)?.clone();
+    pe.begin_with(y, x)?;
+    let result = pe.tile_mut(y)?;
     let inner = Arc::clone(&result.inner);
     for row in 0..result.rows.len() {
         for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
@@ -100,7 +94,6 @@ pub(super) fn gain(
             *value = rounding.round(*value * gain);
         }
     }
-    pe.put(y, result);
     Ok(())
 }
 
@@ -112,10 +105,9 @@ pub(super) fn rescale(
     sums: Operand,
     mean: MeanSquare,
 ) -> Result<(), String> {
-    let scales: Vec<f32> = {
-        let sums = pe.tile(sums)?;
-        (0..sums.rows.len()).map(|row| sums.row(row).first().map_or(f32::NAN, |sum| mean.scale(*sum))).collect()
-    };
+    let sums = pe.tile(sums)?;
+    let scales: Vec<f32> =
+        (0..sums.rows.len()).map(|row| sums.row(row).first().map_or(f32::NAN, |sum| mean.scale(*sum))).collect();
     for Rescaled { operand, bias } in operands {
         let rounding = context.rounding(operand.buffer);
         let bias = bias.map(|role| context.tiles.vector(&TileName::plain(context.name(role, 0)), true)).transpose()?;
@@ -154,10 +146,9 @@ pub(super) fn times(
     factors: Operand,
     pairs: Option<&Pairs>,
 ) -> Result<(), String> {
-    let factors = pe.tile(factors)?.clone();
     for operand in operands {
         let rounding = context.rounding(operand.buffer);
-        let tile = pe.tile_mut(*operand)?;
+        let (tile, factors) = pe.tile_beside(*operand, factors)?;
         for row in 0..tile.rows.len() {
             let of = pairs.map_or(Some(row), |pairs| pairs.get(row as u64).map(|pair| pair.token as usize));
             let factor = of.and_then(|row| factors.row(row).first().copied()).unwrap_or(f32::NAN);

@@ -11,8 +11,10 @@ use wafersim_program::layout::ring_number;
 use wafersim_program::{Action, Axis, BufferId, ChainReduce, Field, Operand, Ring, Shift, Spread, Step};
 use wafersim_spec::model::Role;
 
-use super::attention::{WeightedTokens, add_weighted, by_quotient};
-use super::compute::{Context, places};
+use super::attention::{WeightedTokens, add_weighted};
+use super::cache::Rows;
+use super::compute::Context;
+use super::group::{by_quotient, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
@@ -84,7 +86,7 @@ pub(super) fn tile_product(
     let mut result = match pe.tile(c) {
         Ok(known) => known.clone(),
         Err(_) => {
-            let mut fresh = prepared.fresh(c, context.index(pe), 0.0)?;
+            let mut fresh = pe.fresh(prepared, c, 0.0)?;
             if let Some(role) = bias {
                 let bias = context.tiles.vector(&TileName::plain(context.name(role, 0)), true)?;
                 let inner = Arc::clone(&fresh.inner);
@@ -108,9 +110,8 @@ pub(super) fn tile_product(
     let (columns, rows) = (places(&left.inner, &k)?, places(&right.rows, &k)?);
     for row in 0..left.rows.len() {
         let input = left.row(row);
-        for (column, from) in columns.iter().zip(&rows) {
-            rounding.accumulate(result.row_mut(row), input[*column], right.row(*from));
-        }
+        let terms = columns.iter().zip(&rows).map(|(column, from)| (input[*column], right.row(*from)));
+        rounding.accumulate(result.row_mut(row), terms);
     }
     pe.put(c, result);
     Ok(())
@@ -135,9 +136,9 @@ pub(super) fn passing_scores(
 ) -> Result<(), String> {
     let rounding = context.rounding(partial.buffer);
     let (head_dim, group, tokens) = (head_dim as u32, (group as u32).max(1), tokens as u32);
-    let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
     // Which heads these are the layout says: places without dimensions pass sums of zero on.
-    let declared = context.prepared.fresh(partial, context.index(pe), 0.0)?;
+    let declared = pe.fresh(context.prepared, partial, 0.0)?;
+    let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
     let declared = declared_heads(context, partial, pe, &declared)?;
     let inner: Vec<u32> =
         declared.iter().flat_map(|head| keys.rows.iter().map(move |key| head * tokens + key)).collect();
@@ -218,7 +219,7 @@ pub(super) fn passing_values(
     let tokens = context.last_size(scores)?;
     let mut result = match pe.tile(output) {
         Ok(known) => known.clone(),
-        Err(_) => prepared.fresh(output, context.index(pe), 0.0)?,
+        Err(_) => pe.fresh(prepared, output, 0.0)?,
     };
     // Columns that the blocks of heads leave over have no part in it, and no ring goes through them.
     if result.inner.is_empty() && pe.tile(scores)?.inner.is_empty() {
@@ -233,8 +234,10 @@ pub(super) fn passing_values(
     let rows = places(&values.rows, &keys)?;
     for (head, dims) in by_quotient(&result.inner, head_dim) {
         let at = places(&scores.inner, &keys.iter().map(|key| head * tokens + key).collect::<Vec<_>>())?;
-        let (rows, first) = (std::slice::from_ref(&rows), head / group * head_dim);
-        add_weighted(rounding, WeightedTokens { scores, values, at: &at, rows, first, head_dim }, &mut result, &dims)?;
+        let wanted: Vec<u32> =
+            dims.iter().map(|place| head / group * head_dim + result.inner[*place] % head_dim).collect();
+        let (rows, columns) = (Rows::of_all(&rows), places(&values.inner, &wanted)?);
+        add_weighted(rounding, WeightedTokens { scores, values, at: &at, rows, columns: &columns }, &mut result, &dims);
     }
     pe.put(output, result);
     Ok(())

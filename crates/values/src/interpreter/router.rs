@@ -3,7 +3,8 @@
 use wafersim_program::Operand;
 use wafersim_spec::model::{Role, Scoring, Selection};
 
-use super::compute::{Context, places};
+use super::compute::Context;
+use super::group::places;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
 
@@ -78,10 +79,9 @@ pub(super) fn choose(
     pe: &mut PeState,
     Choosing { keys, values, experts, chosen, top_k, groups }: Choosing,
 ) -> Result<(), String> {
-    let index = context.index(pe);
     let rounding = context.rounding(chosen.buffer);
-    let mut numbers = context.prepared.fresh(experts, index, 0.0)?;
-    let mut kept = context.prepared.fresh(chosen, index, 0.0)?;
+    let mut numbers = pe.fresh(context.prepared, experts, 0.0)?;
+    let mut kept = pe.fresh(context.prepared, chosen, 0.0)?;
     for row in 0..numbers.rows.len() {
         let (keys, values) = (by_number(pe.tile(keys)?, row)?, by_number(pe.tile(values)?, row)?);
         let allowed = allowed(&keys, groups, |sum| rounding.round(sum));

@@ -7,7 +7,7 @@ use wafersim_program::{
 };
 use wafersim_spec::model::Role;
 
-use super::compute::{Context, compute_at};
+use super::compute::{Alike, Context};
 use super::prepared::Prepared;
 use super::ring;
 use super::state::{PeState, Tile};
@@ -32,6 +32,20 @@ impl MeshState {
         let places = (region.y..region.y + region.rows)
             .flat_map(|row| (region.x..region.x + region.columns).map(move |column| (column, row)));
         Self { pes: places.map(|(column, row)| PeState::new(column, row, buffers)).collect() }
+    }
+
+    /// The same processing elements with empty memory for another program, or others where the region is another one.
+    pub(crate) fn emptied(mut self, prepared: &Prepared) -> Self {
+        let region = prepared.program.region;
+        let corners = [(region.x, region.y), (region.x + region.columns, region.y + region.rows)];
+        let [first, last] = [self.pes.first(), self.pes.last()];
+        let ours = [first.map(|pe| (pe.column, pe.row)), last.map(|pe| (pe.column + 1, pe.row + 1))];
+        if ours != corners.map(Some) {
+            return Self::new(prepared);
+        }
+        let buffers = prepared.program.buffers.len();
+        self.pes.par_iter_mut().for_each(|pe| pe.forget(buffers));
+        self
     }
 
     /// Writes a whole tensor into a field: every processing element takes what its layout says.
@@ -161,6 +175,22 @@ fn computed_with(program: &Program, matrix: BufferId) -> Option<BufferId> {
     })
 }
 
+/// The steps at the start of a list that compute, as far as they can go together: which weights the experts of a choice
+/// have is known only when what comes before it is done.
+fn computing(nodes: &[Node]) -> Vec<&Step> {
+    let chooses = |formula: &Option<Formula>| {
+        matches!(formula, Some(Formula::Product { chosen: Some(_), .. } | Formula::Bias { chosen: Some(_), .. }))
+    };
+    let together = nodes.iter().enumerate().map_while(|(number, node)| match node {
+        Node::Step(step) => match &step.action {
+            Action::Compute(compute) if number == 0 || !chooses(&compute.formula) => Some(step),
+            _ => None,
+        },
+        _ => None,
+    });
+    together.collect()
+}
+
 enum Problem {
     Values(ValuesError),
     Program(String),
@@ -183,7 +213,17 @@ impl Running<'_, '_> {
             Node::Step(step) => self.step(step),
             // Branches work on different processing elements or different buffers: their order does not matter.
             Node::Operator { body, .. } | Node::Sequence(body) | Node::Parallel(body) => {
-                body.iter().try_for_each(|node| self.node(node))
+                let mut rest = body.as_slice();
+                while let Some(first) = rest.first() {
+                    let together = computing(rest);
+                    if together.is_empty() {
+                        self.node(first)?;
+                    } else {
+                        self.compute(&together)?;
+                    }
+                    rest = rest.get(together.len().max(1)..).unwrap_or(&[]);
+                }
+                Ok(())
             }
             Node::Systolic { times, compute, transfers, after } => {
                 let outer = (self.round, self.systolic);
@@ -208,28 +248,40 @@ impl Running<'_, '_> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Problem> {
-        let Action::Compute(compute) = &step.action else {
-            let pes = &mut self.mesh.pes;
-            let moved = match (&step.action, ring::ring_shift(step)) {
-                (_, Some(moved)) => ring::shift(self.prepared, pes, step, moved, !self.systolic),
-                (Action::ChainReduce(chain), _) if chain.root == Root::Rotating => {
-                    ring::rotating(self.prepared, pes, step, chain, self.round)
-                }
-                _ => transfer(self.prepared, pes, step),
+        if matches!(step.action, Action::Compute(_)) {
+            return self.compute(&[step]);
+        }
+        let pes = &mut self.mesh.pes;
+        let moved = match (&step.action, ring::ring_shift(step)) {
+            (_, Some(moved)) => ring::shift(self.prepared, pes, step, moved, !self.systolic),
+            (Action::ChainReduce(chain), _) if chain.root == Root::Rotating => {
+                ring::rotating(self.prepared, pes, step, chain, self.round)
+            }
+            _ => transfer(self.prepared, pes, step),
+        };
+        moved.map_err(Problem::Program)
+    }
+
+    /// Steps that compute, one processing element after the other: it executes all of them while its memory is at hand.
+    fn compute(&mut self, steps: &[&Step]) -> Result<(), Problem> {
+        let mut formulas = Vec::with_capacity(steps.len());
+        for step in steps {
+            let Action::Compute(compute) = &step.action else { continue };
+            let Some(formula) = &compute.formula else {
+                return Err(Problem::Program(format!("{:?} does not say what it computes with", compute.math)));
             };
-            return moved.map_err(Problem::Program);
-        };
-        let Some(formula) = &compute.formula else {
-            return Err(Problem::Program(format!("{:?} does not say what it computes with", compute.math)));
-        };
-        self.bring_weights(formula)?;
+            self.bring_weights(formula)?;
+            formulas.push((step.region, formula));
+        }
         let context = Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round: self.round };
-        let region = step.region;
-        let columns = region.x..region.x + region.columns;
-        let rows = region.y..region.y + region.rows;
-        let here = |pe: &&mut PeState| columns.contains(&pe.column) && rows.contains(&pe.row);
-        let pes = self.mesh.pes.par_iter_mut().filter(here);
-        pes.try_for_each(|pe| compute_at(&context, pe, formula)).map_err(Problem::Program)
+        let alike = formulas.into_iter().map(|(region, formula)| Ok((region, Alike::new(&context, formula)?)));
+        let alike = alike.collect::<Result<Vec<_>, _>>().map_err(Problem::Program)?;
+        let all = |pe: &mut PeState| {
+            let (column, row) = (pe.column, pe.row);
+            let mut here = alike.iter().filter(|(region, _)| region.seen(column, row).is_some());
+            here.try_for_each(|(_, alike)| alike.at(pe))
+        };
+        self.mesh.pes.par_iter_mut().try_for_each(all).map_err(Problem::Program)
     }
 
     /// Weights that a formula needs and that are not in place yet.
@@ -239,10 +291,9 @@ impl Running<'_, '_> {
             Formula::Product { weight, y, chosen, bias, .. } => {
                 let computed = self.context().rounding(y.buffer);
                 let names = self.names(*weight, chosen.as_ref())?;
-                let wanted: Vec<_> =
-                    (0..self.mesh.pes.len()).map(|pe| self.prepared.weight(*weight, pe).cloned()).collect();
+                let wanted = self.prepared.weights_of(*weight);
                 for name in names {
-                    self.tiles.cut(&name, &wanted, computed).map_err(Problem::Values)?;
+                    self.tiles.cut(&name, wanted, computed).map_err(Problem::Values)?;
                     if bias.is_some() {
                         self.tiles.read_vector(&name, true).map_err(Problem::Values)?;
                     }
@@ -262,6 +313,12 @@ impl Running<'_, '_> {
                 let biases = operands.iter().filter_map(|scaled| scaled.bias);
                 let names: Vec<TileName> = biases.map(|role| plain(role, 0)).collect();
                 names.iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
+            }
+            Formula::Rope { x, position, users, .. } => {
+                let rows = self.prepared.field(*x).map_err(Problem::Program)?.rows.size;
+                let last = rows.saturating_sub(1) / (*users).max(1);
+                (*position..=position + last).for_each(|position| self.tiles.turn(position));
+                Ok(())
             }
             Formula::TileProduct { bias: Some(role), .. } => {
                 let name = plain(*role, 0);

@@ -9,7 +9,8 @@ use wafersim_program::{BufferId, GainName, Operand};
 use wafersim_spec::DataType;
 
 use super::attention::seen;
-use super::compute::{Context, places};
+use super::compute::Context;
+use super::group::places;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
 
@@ -46,7 +47,7 @@ pub(super) fn index_sum(
 ) -> Result<(), String> {
     let rounding = context.rounding(index.buffer);
     let tokens = context.last_size(scores)?.max(1);
-    let mut result = context.prepared.fresh(index, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, index, 0.0)?;
     let (scores, weights) = (pe.tile(scores)?, pe.tile(weights)?);
     let heads: Vec<u32> = scores.inner.iter().map(|element| element / tokens).collect();
     let of_head = places(&weights.inner, &heads)?;
@@ -103,10 +104,10 @@ pub(super) fn count_reaching(
     causal: Option<Causal>,
 ) -> Result<(), String> {
     if pe.tile(bound).is_err() {
-        let zeros = context.prepared.fresh(bound, context.index(pe), 0.0)?;
+        let zeros = pe.fresh(context.prepared, bound, 0.0)?;
         pe.put(bound, zeros);
     }
-    let mut result = context.prepared.fresh(counts, context.index(pe), 0.0)?;
+    let mut result = pe.fresh(context.prepared, counts, 0.0)?;
     let (tokens, bounds) = (pe.tile(index)?, pe.tile(bound)?);
     for row in 0..tokens.rows.len() {
         let (keys, bound) = (keys(context, index, (tokens, row), causal)?, bound_of(bounds, row));
@@ -121,8 +122,7 @@ pub(super) fn count_reaching(
 
 /// The largest of the bounds that enough tokens reach.
 pub(super) fn narrow(pe: &mut PeState, [counts, bound]: [Operand; 2], top_k: u64, shift: u32) -> Result<(), String> {
-    let counts = pe.tile(counts)?.clone();
-    let bounds = pe.tile_mut(bound)?;
+    let (bounds, counts) = pe.tile_beside(bound, counts)?;
     for row in 0..bounds.rows.len() {
         let reached = counts.row(row).iter().filter(|count| **count >= top_k as f32).count() as u32;
         let bound = bound_of(bounds, row) + (reached << shift);
@@ -147,14 +147,13 @@ pub(super) struct Packing {
 
 /// The entries of the chosen tokens, for each row of new tokens by itself.
 pub(super) fn pack(context: &Context<'_>, pe: &mut PeState, of: Packing) -> Result<(), String> {
-    let at = context.index(pe);
-    let (index, bounds) = (pe.tile(of.index)?, pe.tile(of.bound)?);
-    let (caches, own) = ((of.users.max(1)) as u32, (index.rows.len() as u32).max(1));
-    let mut filled = context.prepared.fresh(of.filled, at, 0.0)?;
+    let mut filled = pe.fresh(context.prepared, of.filled, 0.0)?;
     let mut packed = Vec::new();
     for (target, source) in of.packed.into_iter().zip(of.cache) {
-        packed.push((target, source, context.prepared.fresh(target, at, 0.0)?));
+        packed.push((target, source, pe.fresh(context.prepared, target, 0.0)?));
     }
+    let (index, bounds) = (pe.tile(of.index)?, pe.tile(of.bound)?);
+    let (caches, own) = ((of.users.max(1)) as u32, (index.rows.len() as u32).max(1));
     for row in 0..index.rows.len() {
         let (number, bound) = (index.rows.get(row).copied().unwrap_or(0), bound_of(bounds, row));
         let chosen: Vec<u32> = keys(context, of.index, (index, row), of.causal)?

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Axis, Broadcast, BufferId, Operand, ReduceOperator, Relayout, Step};
+use wafersim_program::{Action, Axis, Broadcast, BufferId, Operand, ReduceOperator, Relayout, Shift, Step};
 
 use super::pieces;
 use super::prepared::Prepared;
@@ -38,28 +38,29 @@ pub fn incoming(
     arrival: Arrival,
 ) -> Result<(), String> {
     let buffer = prepared.program.buffer_of(payload);
-    let here = format!("'{}' at column {}, row {}", buffer.name, pe.column, pe.row);
+    let (column, row) = (pe.column, pe.row);
+    let here = || format!("'{}' at column {column}, row {row}", buffer.name);
     let index = prepared.index(pe.column, pe.row);
-    let Some(own) = pe.buffers.get_mut(payload.index()) else { return Err(format!("there is no {here}")) };
+    let Some(own) = pe.buffers.get_mut(payload.index()) else { return Err(format!("there is no {}", here())) };
     match arrival {
-        Arrival::Pass => words.clone_into(own),
+        Arrival::Pass => pe.store(payload, words),
         Arrival::Store => {
             for (field, tile) in (0..).zip(words) {
                 match prepared.held(Operand::new(payload, field), index) {
                     Some((rows, inner)) if tile.is_like(rows, inner) => {}
-                    _ => return Err(format!("{here}: other elements arrive than its layout says")),
+                    _ => return Err(format!("{}: other elements arrive than its layout says", here())),
                 }
             }
-            words.clone_into(own);
+            pe.store(payload, words);
         }
         Arrival::Combine(operator) => {
             let rounding = Rounding::of(buffer.data_type);
             if own.len() != words.len() {
-                return Err(format!("{here}: {} fields meet {}", words.len(), own.len()));
+                return Err(format!("{}: {} fields meet {}", here(), words.len(), own.len()));
             }
             for (own, tile) in own.iter_mut().zip(words) {
                 if !own.is_like(&tile.rows, &tile.inner) {
-                    return Err(format!("{here}: partial results of different elements meet"));
+                    return Err(format!("{}: partial results of different elements meet", here()));
                 }
                 combine(operator, rounding, &mut own.values, &tile.values);
             }
@@ -93,22 +94,17 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
         Action::Multicast(cast) => (cast.payload, Arrival::Store),
         Action::Broadcast(cast) => return broadcast(prepared, pes, step, cast),
         Action::ReduceScatter(_) | Action::AllGather(_) => return pieces::transfer(prepared, pes, step),
-        Action::Shift(shift) => return shift_all(prepared, pes, step, shift.payload),
+        Action::Shift(shift) => return shift_all(prepared, pes, step, shift),
         Action::Relayout(moved) => return relayout(prepared, pes, step, moved),
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Ok(()),
     };
     // Those of a chain come from the outside to the root.
     for one in step.transfers() {
         let (from, to) = (prepared.index(one.from.0, one.from.1), prepared.index(one.to.0, one.to.1));
-        let words = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.index())).map(std::mem::take);
-        let (Some(words), Some(receiver)) = (words, pes.get_mut(to)) else {
+        let Ok([sender, receiver]) = pes.get_disjoint_mut([from, to]) else {
             return Err("a transfer leaves the region".into());
         };
-        let result = incoming(prepared, receiver, payload, &words, arrival);
-        if let Some(place) = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.index())) {
-            *place = words;
-        }
-        result?;
+        incoming(prepared, receiver, payload, sender.buffer(payload), arrival)?;
     }
     Ok(())
 }
@@ -126,33 +122,23 @@ fn broadcast(prepared: &Prepared, pes: &mut [PeState], step: &Step, cast: &Broad
 }
 
 /// All send at the same time; who receives nothing is left with nothing.
-fn shift_all(prepared: &Prepared, pes: &mut [PeState], step: &Step, payload: BufferId) -> Result<(), String> {
-    let line = match &step.action {
-        Action::Shift(shift) => step.region.along(shift.axis),
-        _ => 1,
-    };
-    let mut moving = Vec::new();
-    for one in step.transfers() {
-        let from = prepared.index(one.from.0, one.from.1);
-        let words = pes.get(from).map(|pe| outgoing(pe, payload)).unwrap_or_default();
-        moving.push((prepared.index(one.to.0, one.to.1), words));
+fn shift_all(prepared: &Prepared, pes: &mut [PeState], step: &Step, shift: &Shift) -> Result<(), String> {
+    let (region, payload) = (step.region, shift.payload);
+    if region.along(shift.axis) <= 1 {
+        return Ok(());
     }
-    if line > 1 {
-        let region = step.region;
-        for pe in pes.iter_mut().filter(|pe| {
-            pe.column >= region.x
-                && pe.row >= region.y
-                && pe.column < region.x + region.columns
-                && pe.row < region.y + region.rows
-        }) {
-            if let Some(place) = pe.buffers.get_mut(payload.index()) {
-                place.clear();
-            }
-        }
+    let transfers = step.transfers();
+    let mut moving = Vec::with_capacity(transfers.len());
+    for one in &transfers {
+        let sender = pes.get_mut(prepared.index(one.from.0, one.from.1));
+        moving.push(sender.and_then(|pe| pe.buffers.get_mut(payload.index())).map(std::mem::take).unwrap_or_default());
     }
-    for (to, words) in moving {
-        let Some(receiver) = pes.get_mut(to) else { return Err("a transfer leaves the region".into()) };
-        incoming(prepared, receiver, payload, &words, Arrival::Pass)?;
+    for pe in pes.iter_mut().filter(|pe| region.seen(pe.column, pe.row).is_some()) {
+        pe.receive(payload, Vec::new());
+    }
+    for (one, words) in transfers.iter().zip(moving) {
+        let receiver = pes.get_mut(prepared.index(one.to.0, one.to.1));
+        receiver.ok_or("a transfer leaves the region")?.receive(payload, words);
     }
     Ok(())
 }

@@ -10,8 +10,9 @@ use wafersim_program::{Factor, GainName, Part, Scaling, Stored};
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
+use super::prepared::Held;
 use super::rounding::Rounding;
-use super::state::Numbers;
+use super::state::{Numbers, same};
 use super::stored::Blocks;
 use crate::checkpoint::{Checkpoint, WeightName};
 use crate::error::ValuesError;
@@ -38,12 +39,34 @@ impl TileName {
 
 /// A tile with the inputs and outputs that it is for.
 #[derive(Debug, Clone)]
-pub struct Cut {
+pub(super) struct Cut {
     inputs: Numbers,
     outputs: Numbers,
     values: Array2<f32>,
     /// Rows that share their scales, where sums are scaled.
     blocks: Vec<Block>,
+}
+
+/// The tiles of a weight, by processing element.
+pub(super) struct Cuts<'t> {
+    name: TileName,
+    tiles: &'t [Option<Cut>],
+}
+
+impl<'t> Cuts<'t> {
+    /// The tile of a processing element, which must be for exactly these inputs and outputs.
+    ///
+    /// # Errors
+    /// Where it is not there or for others.
+    pub(super) fn at(&self, pe: usize, (inputs, outputs): &Held) -> Result<&'t Cut, String> {
+        let name = &self.name;
+        let cut = self.tiles.get(pe).and_then(Option::as_ref);
+        let cut = cut.ok_or_else(|| format!("{name:?} has no tile in processing element {pe}"))?;
+        if !same(&cut.inputs, inputs) || !same(&cut.outputs, outputs) {
+            return Err(format!("{name:?} would have to move: another tile of it lies in processing element {pe}"));
+        }
+        Ok(cut)
+    }
 }
 
 /// Rows of a tile whose sums are multiplied with one scale for each output.
@@ -54,21 +77,19 @@ pub(super) struct Block {
 }
 
 impl Cut {
-    /// `y += x W`: the elements `columns` of an input go through the tile, one multiply-accumulate for each.
-    pub fn multiply(&self, rounding: Rounding, (input, columns): (&[f32], &[usize]), y: &mut [f32]) {
-        let add = |rows: &mut dyn Iterator<Item = usize>, y: &mut [f32]| {
-            for at in rows {
-                let value = columns.get(at).and_then(|column| input.get(*column)).copied().unwrap_or(0.0);
-                let row = self.values.row(at);
-                rounding.accumulate(y, value, row.to_slice().unwrap_or(&[]));
-            }
-        };
+    /// `y += x W`, one multiply-accumulate for each element of the tile.
+    pub fn multiply(&self, rounding: Rounding, x: &[f32], y: &mut [f32]) {
+        let width = y.len();
+        // An input that is not there is 0.
+        let input = |row: usize| x.get(row).copied().unwrap_or(0.0);
+        let rows = self.values.as_slice().unwrap_or(&[]).chunks_exact(width.max(1));
         if self.blocks.is_empty() {
-            return add(&mut (0..self.values.nrows()), y);
+            return rounding.accumulate(y, (0..).map(input).zip(rows));
         }
         for block in &self.blocks {
-            let mut sums = vec![0.0; y.len()];
-            add(&mut block.rows.iter().copied(), &mut sums);
+            let mut sums = vec![0.0; width];
+            let term = |row: &usize| (input(*row), rows.clone().nth(*row).unwrap_or(&[]));
+            rounding.accumulate(&mut sums, block.rows.iter().map(term));
             for ((y, sum), scale) in y.iter_mut().zip(&sums).zip(&block.scales) {
                 *y = rounding.round(*y + sum * scale);
             }
@@ -91,9 +112,11 @@ pub struct Tiles<'a> {
     rounding: Rounding,
     vectors_rounding: Rounding,
     tiles: BTreeMap<TileName, Vec<Option<Cut>>>,
-    vectors: BTreeMap<(TileName, bool), Vec<f32>>,
+    gains: BTreeMap<TileName, Vec<f32>>,
+    biases: BTreeMap<TileName, Vec<f32>>,
     blocks: BTreeMap<(WeightName, DataType), Arc<Blocks>>,
     formed: BTreeMap<TileName, Arc<Formed>>,
+    turns: BTreeMap<u64, Vec<[f32; 2]>>,
 }
 
 impl<'a> Tiles<'a> {
@@ -104,9 +127,11 @@ impl<'a> Tiles<'a> {
             rounding: Rounding::of(weights),
             vectors_rounding: Rounding::of(small_weights),
             tiles: BTreeMap::new(),
-            vectors: BTreeMap::new(),
+            gains: BTreeMap::new(),
+            biases: BTreeMap::new(),
             blocks: BTreeMap::new(),
             formed: BTreeMap::new(),
+            turns: BTreeMap::new(),
         }
     }
 
@@ -121,6 +146,11 @@ impl<'a> Tiles<'a> {
         wanted: &[Option<(Numbers, Numbers)>],
         computed: Rounding,
     ) -> Result<(), ValuesError> {
+        let is_there = |(cut, wanted): (&Option<Cut>, &Option<_>)| cut.is_some() || wanted.is_none();
+        if self.tiles.get(name).is_some_and(|cuts| cuts.len() >= wanted.len() && cuts.iter().zip(wanted).all(is_there))
+        {
+            return Ok(());
+        }
         let formed = if name.behind.is_empty() { None } else { Some(self.form(name)?) };
         let scaling = name.stored.map_or(Scaling::Nothing, |stored| stored.scaling);
         let blocks = match name.stored.filter(|_| scaling != Scaling::Nothing) {
@@ -222,7 +252,7 @@ impl<'a> Tiles<'a> {
     /// # Errors
     /// Where there is none.
     pub fn read_vector(&mut self, name: &TileName, is_bias: bool) -> Result<(), ValuesError> {
-        if self.vectors.contains_key(&(name.clone(), is_bias)) {
+        if self.vectors(is_bias).contains_key(name) {
             return Ok(());
         }
         let values = if name.behind.is_empty() {
@@ -233,21 +263,24 @@ impl<'a> Tiles<'a> {
         };
         let rounding = self.vectors_rounding;
         let values = values.into_iter().map(|value| rounding.round(value as f32)).collect();
-        self.vectors.insert((name.clone(), is_bias), values);
+        let known = if is_bias { &mut self.biases } else { &mut self.gains };
+        known.insert(name.clone(), values);
         Ok(())
     }
 
-    /// The tile of a processing element, which must be for exactly these inputs and outputs.
+    const fn vectors(&self, is_bias: bool) -> &BTreeMap<TileName, Vec<f32>> {
+        if is_bias { &self.biases } else { &self.gains }
+    }
+
+    /// The tiles of a weight.
     ///
     /// # Errors
-    /// Where it is not there or for others.
-    pub fn tile(&self, name: &TileName, pe: usize, held: &(Numbers, Numbers)) -> Result<&Cut, String> {
-        let cut = self.tiles.get(name).and_then(|tiles| tiles.get(pe)).and_then(Option::as_ref);
-        let cut = cut.ok_or_else(|| format!("{name:?} has no tile in processing element {pe}"))?;
-        if cut.inputs != held.0 || cut.outputs != held.1 {
-            return Err(format!("{name:?} would have to move: another tile of it lies in processing element {pe}"));
+    /// Where none was cut.
+    pub(super) fn cuts(&self, name: TileName) -> Result<Cuts<'_>, String> {
+        match self.tiles.get(&name) {
+            Some(tiles) => Ok(Cuts { name, tiles }),
+            None => Err(format!("{name:?} has no tiles")),
         }
-        Ok(cut)
     }
 
     /// A gain or a bias.
@@ -255,8 +288,29 @@ impl<'a> Tiles<'a> {
     /// # Errors
     /// Where it was not read.
     pub fn vector(&self, name: &TileName, is_bias: bool) -> Result<&[f32], String> {
-        let known = self.vectors.get(&(name.clone(), is_bias));
+        let known = self.vectors(is_bias).get(name);
         known.map(Vec::as_slice).ok_or_else(|| format!("{name:?} was not read"))
+    }
+
+    /// Works out the sines and cosines of a position.
+    pub(super) fn turn(&mut self, position: u64) {
+        let frequencies = &self.checkpoint.rotary.frequencies;
+        self.turns.entry(position).or_insert_with(|| {
+            let of = |frequency: &f64| {
+                let (sine, cosine) = (position as f64 * frequency).sin_cos();
+                [sine as f32, cosine as f32]
+            };
+            frequencies.iter().map(of).collect()
+        });
+    }
+
+    /// Sine and cosine of each frequency at a position.
+    ///
+    /// # Errors
+    /// Where they were not worked out.
+    pub(super) fn turned(&self, position: u64) -> Result<&[[f32; 2]], String> {
+        let known = self.turns.get(&position).map(Vec::as_slice);
+        known.ok_or_else(|| format!("the sines of position {position} were not worked out"))
     }
 
     /// An element of the embedding table.

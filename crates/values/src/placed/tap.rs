@@ -1,13 +1,14 @@
 //! What programs have left behind, read off their processing elements and recorded by the names of [`Record`].
 
+use rayon::prelude::*;
 use wafersim_mapping::{LayerMapping, Rewrite};
 use wafersim_program::{Action, BufferId, Formula, Operand};
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 
-use super::{Cache, Placed, buffer, bug};
+use super::programs::{Held, Placed, buffer, bug};
 use crate::checkpoint::{CachedPart, cached};
 use crate::error::ValuesError;
-use crate::interpreter::{MeshState, Prepared, Tile};
+use crate::interpreter::{MeshState, Prepared};
 use crate::record::{Record, Recorded};
 
 /// What a program has left behind.
@@ -98,9 +99,23 @@ impl Tap<'_> {
         self.rows(records, &format!("{phase}.logits"), "head.logits", 0)
     }
 
-    pub(super) fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {
+    pub(super) fn tiles(&self, name: &str) -> Result<Held, ValuesError> {
         let buffer = buffer(self.prepared, name)?;
         Ok(self.mesh.pes.iter().map(|pe| pe.buffer(buffer).to_vec()).collect())
+    }
+
+    /// The tiles of some buffers, one behind the other, in the place of what was kept before.
+    pub(super) fn keep(&self, names: &[&str], kept: &mut Held) -> Result<(), ValuesError> {
+        let buffers = names.iter().map(|name| buffer(self.prepared, name)).collect::<Result<Vec<_>, _>>()?;
+        kept.resize(self.mesh.pes.len(), Vec::new());
+        kept.par_iter_mut().zip(&self.mesh.pes).for_each(|(kept, pe)| {
+            let tiles = buffers.iter().flat_map(|buffer| pe.buffer(*buffer));
+            kept.truncate(tiles.clone().count());
+            let known = kept.len();
+            kept.iter_mut().zip(tiles.clone()).for_each(|(kept, tile)| kept.clone_from(tile));
+            kept.extend(tiles.skip(known).cloned());
+        });
+        Ok(())
     }
 }
 
@@ -146,7 +161,7 @@ impl Placed<'_> {
 }
 
 /// Records the states of a layer, a row of them for each user.
-fn record_states(name: &str, elements: usize, cache: &Cache, records: &mut [Record]) {
+fn record_states(name: &str, elements: usize, cache: &Held, records: &mut [Record]) {
     for record in records.iter_mut() {
         let values = vec![f64::NAN; elements];
         record.tensors.insert(name.to_owned(), Recorded { shape: vec![elements], values });
