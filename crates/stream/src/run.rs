@@ -349,7 +349,7 @@ impl Server {
             kv_tokens: room.tokens(),
             kv_bytes_per_token: room.bytes_per_token.0,
             closed_form_per_token: pipeline.step(context).seconds(clock) / timing.tokens_per_step,
-            closed_form_first_token: pipeline.closed_form_first_token().seconds(clock),
+            closed_form_first_token: pipeline.closed_form_first_token().total().seconds(clock),
             closed_form_full: timing.tokens_per_step * pipeline.micro_batch() as f64 / full,
             extensions: self.prepared.own_code(),
         }

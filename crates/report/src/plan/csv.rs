@@ -2,7 +2,7 @@
 //! every line, so that tables can be put together.
 
 use wafersim_answer::plan::{Plan, PlanRow};
-use wafersim_answer::{Corner, Ranges, Sampled, Spread};
+use wafersim_answer::{Corner, PrefillElsewhere, Ranges, Sampled, Spread};
 use wafersim_stream::steady::Steady;
 
 use super::WithRuns;
@@ -37,6 +37,15 @@ const FIELDS: &[Field] = &[
     ("no_mapping_beats_at_measured_rate", |_, row| optional(row.no_mapping_beats_at_measured_rate)),
     ("reaches_target", |_, row| row.reaches_target.to_string()),
     ("limit", |_, row| row.limit.clone()),
+];
+
+/// What is said of prompts that are computed elsewhere, where any are.
+const PREFILL_FIELDS: &[(&str, fn(&PrefillElsewhere) -> String)] = &[
+    ("prefill_where", |prefill| prefill.place.to_string()),
+    ("prefill_wafers", |prefill| prefill.wafers.to_string()),
+    ("prefill_prompt_time_ms", |prefill| prefill.prompt_time_ms.to_string()),
+    ("prefill_transfer_time_ms", |prefill| prefill.transfer_time_ms.to_string()),
+    ("prefill_decode_time_ms", |prefill| prefill.decode_time_ms.to_string()),
 ];
 
 /// A figure of ranges.
@@ -124,16 +133,20 @@ fn written(plan: &Plan, runs: Option<&[Option<Steady>]>) -> Result<String, Repor
     let swept: Vec<&str> = swept(plan).collect();
     // What is swept has a column of its own.
     let fields: Vec<&Field> = FIELDS.iter().filter(|(name, _)| !swept.contains(&setting_of(name))).collect();
+    let is_elsewhere = plan.rows.iter().any(|row| row.prefill.is_some());
+    let prefill_fields = if is_elsewhere { PREFILL_FIELDS } else { &[] };
     let names = swept
         .iter()
         .copied()
         .chain(fields.iter().map(|(name, _)| *name))
+        .chain(prefill_fields.iter().map(|(name, _)| *name))
         .chain(range_names(plan.ranges))
         .chain(run_fields.iter().map(|(name, _)| *name));
     let lines = plan.rows.iter().enumerate().map(|(index, row)| {
         let run = runs.and_then(|runs| runs.get(index)?.as_ref());
         let record = swept.iter().map(|path| swept_value(row, path));
         let record = record.chain(fields.iter().map(|(_, value)| value(plan, row)));
+        let record = record.chain(prefill_fields.iter().map(|(_, value)| optional(row.prefill.as_ref().map(value))));
         let record = record.chain(range_values(plan.ranges, row));
         record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value)))).collect()
     });
