@@ -29,6 +29,15 @@ pub(crate) fn parts(prefill: &PrefillElsewhere) -> String {
     )
 }
 
+/// The same of a machine with so many wafers in all.
+pub(crate) fn of_machine(prefill: &PrefillElsewhere, wafers_in_all: u32) -> String {
+    let all = match prefill.wafers {
+        0 => String::new(),
+        _ => format!("; {} in all", plural(u64::from(wafers_in_all), "wafer")),
+    };
+    format!("{}{all}", parts(prefill))
+}
+
 /// A sentence behind a table, where prompts of any of its rows are computed elsewhere.
 pub(crate) fn of_plan(plan: &Plan) -> String {
     let elsewhere = || plan.rows.iter().filter_map(|row| row.prefill.as_ref());
