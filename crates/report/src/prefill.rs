@@ -31,11 +31,19 @@ pub(crate) fn parts(prefill: &PrefillElsewhere) -> String {
 
 /// The same of a machine with so many wafers in all.
 pub(crate) fn of_machine(prefill: &PrefillElsewhere, wafers_in_all: u32) -> String {
-    let all = match prefill.wafers {
+    format!("{}{}", parts(prefill), in_all(prefill, wafers_in_all))
+}
+
+/// Where alone, of a machine with so many wafers in all.
+pub(crate) fn place_of_machine(prefill: &PrefillElsewhere, wafers_in_all: u32) -> String {
+    format!("computed {}{}", place(prefill), in_all(prefill, wafers_in_all))
+}
+
+fn in_all(prefill: &PrefillElsewhere, wafers: u32) -> String {
+    match prefill.wafers {
         0 => String::new(),
-        _ => format!("; {} in all", plural(u64::from(wafers_in_all), "wafer")),
-    };
-    format!("{}{all}", parts(prefill))
+        _ => format!("; {} in all", plural(u64::from(wafers), "wafer")),
+    }
 }
 
 /// A sentence behind a table, where prompts of any of its rows are computed elsewhere.

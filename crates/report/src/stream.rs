@@ -359,7 +359,7 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
         .iter()
         .find_map(|point| point.machine.prefill.as_ref().map(|elsewhere| (elsewhere, point.machine.wafers_in_all())))
     {
-        page.push_str(&labelled("prompts", &prefill::of_machine(elsewhere, all)));
+        page.push_str(&labelled("prompts", &prefill::place_of_machine(elsewhere, all)));
     }
     page.push('\n');
     page.push_str(&grid.text());
