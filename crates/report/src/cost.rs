@@ -67,7 +67,7 @@ pub fn text(answer: &Answer, cost: &Cost) -> String {
     page.push_str(&section(cost));
     let elsewhere = match &answer.prefill {
         Some(elsewhere) if elsewhere.wafers > 0 => {
-            format!("; the {} that compute prompts are paid for", plural(u64::from(elsewhere.wafers), "other wafer"))
+            format!("; other wafers that compute prompts ({}) are paid for", whole(u64::from(elsewhere.wafers)))
         }
         Some(_) => "; what computes prompts outside is neither counted nor priced".to_owned(),
         None => String::new(),
