@@ -39,8 +39,11 @@ const FIELDS: &[Field] = &[
     ("limit", |_, row| row.limit.clone()),
 ];
 
+/// A figure of a part.
+type PartField<T> = (&'static str, fn(&T) -> String);
+
 /// What is said of prompts that are computed elsewhere, where any are.
-const PREFILL_FIELDS: &[(&str, fn(&PrefillElsewhere) -> String)] = &[
+const PREFILL_FIELDS: &[PartField<PrefillElsewhere>] = &[
     ("prefill_where", |prefill| prefill.place.to_string()),
     ("prefill_wafers", |prefill| prefill.wafers.to_string()),
     ("prefill_prompt_time_ms", |prefill| prefill.prompt_time_ms.to_string()),
@@ -48,10 +51,7 @@ const PREFILL_FIELDS: &[(&str, fn(&PrefillElsewhere) -> String)] = &[
     ("prefill_decode_time_ms", |prefill| prefill.decode_time_ms.to_string()),
 ];
 
-/// A figure of ranges.
-type RangeField<T> = (&'static str, fn(&T) -> String);
-
-const CORNER_FIELDS: &[RangeField<Corner>] = &[
+const CORNER_FIELDS: &[PartField<Corner>] = &[
     ("tokens_per_second_per_user_low", |corner| corner.tokens_per_second_per_user.low.to_string()),
     ("tokens_per_second_per_user_high", |corner| corner.tokens_per_second_per_user.high.to_string()),
     ("time_to_first_token_ms_low", |corner| corner.time_to_first_token_ms.low.to_string()),
@@ -62,7 +62,7 @@ const CORNER_FIELDS: &[RangeField<Corner>] = &[
     ("max_users_high", |corner| optional(corner.max_users.high)),
 ];
 
-const SAMPLED_FIELDS: &[RangeField<Sampled>] = &[
+const SAMPLED_FIELDS: &[PartField<Sampled>] = &[
     ("tokens_per_second_per_user_p5", |sampled| sampled.p5.tokens_per_second_per_user.to_string()),
     ("tokens_per_second_per_user_p50", |sampled| sampled.p50.tokens_per_second_per_user.to_string()),
     ("tokens_per_second_per_user_p95", |sampled| sampled.p95.tokens_per_second_per_user.to_string()),
