@@ -72,6 +72,7 @@ fn run_engine(stations: u32, tokens: u64) -> ServiceOutcome {
         prefill: true,
         prefix_cache: None,
         cache_life: None,
+        elsewhere: None,
         speculation: None,
         longest: 1 << 20,
         experts: None,

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 #: Settings that have a table of their own, by the keyword that gives them.
-_TABLES = {"precision": "precision.", "speculation": "speculation.", "wafer_parameters": "wafer."}
+_TABLES = {
+    "precision": "precision.",
+    "speculation": "speculation.",
+    "prefill": "prefill.",
+    "wafer_parameters": "wafer.",
+}
 
 
 def as_text(value: Any) -> str:

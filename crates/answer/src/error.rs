@@ -54,6 +54,12 @@ pub enum AnswerError {
         /// Name of its draft model.
         draft: String,
     },
+    /// The other wafers that compute prompts do not hold the model.
+    #[error("prefill.wafers: {reason}")]
+    Prefill {
+        /// Why not.
+        reason: Box<Self>,
+    },
     /// A demand on experts is of another model.
     #[error(
         "model '{model}' has {layers} layers of {experts} routed experts, and the trace has {demand}: allowed is a trace of this model"

@@ -15,8 +15,8 @@ use serde::Serialize;
 use wafersim_cost::ProgramCost;
 use wafersim_fabric::circuit::{Progress, Record};
 use wafersim_place::{Item, Placement};
-use wafersim_spec::Region;
-use wafersim_spec::scenario::Profile;
+use wafersim_spec::scenario::{PrefillPlace, Profile};
+use wafersim_spec::{Region, SpecError};
 
 pub use layer::{LayerOnFabric, LayerRun, OperatorOnFabric};
 pub use maps::WaferMaps;
@@ -131,7 +131,7 @@ fn replace(
     progress: &(dyn Fn(RunProgress) + Sync),
 ) -> Result<(FabricReading, Vec<LayerRun>), AnswerError> {
     let closed_form_time_per_output_token_us = read.timing.seconds_per_token(question) * 1e6;
-    let closed_form_time_to_first_token_ms = read.first_token.seconds(question.clock()) * 1e3;
+    let closed_form_time_to_first_token_ms = read.first_token.total().seconds(question.clock()) * 1e3;
     let reading = read.reading;
     let runs = match request.phase {
         Phase::Decode => {
@@ -145,15 +145,19 @@ fn replace(
             runs
         }
         Phase::Prefill => {
-            let placement = read.placement;
-            let Some((pieces, _)) = read.prompt_programs.fastest(question, placement, reading) else {
+            let first = read.first_token_programs;
+            let (question, placement) = first.prompt_on(question, read.placement);
+            let Some(programs) = &first.prompt else {
+                return Err(no_prompt().into());
+            };
+            let Some((pieces, _)) = programs.fastest(question, placement, reading) else {
                 return Err(AnswerError::NotANumber { what: "the time to first token", value: "nothing".into() });
             };
             let all: Vec<&Written> = [Some(&pieces.last), pieces.first.as_ref()].into_iter().flatten().collect();
             let (runs, times) = passes(question, placement, reading, &all, request, progress)?;
             let mut times = times.into_iter();
             if let Some(last) = times.next() {
-                read.first_token = pieces.assemble(&last, times.next().as_ref());
+                read.first_token.prompt = pieces.assemble(&last, times.next().as_ref());
             }
             runs
         }
@@ -167,6 +171,13 @@ fn replace(
         layers: runs.iter().map(|run| run.layer.clone()).collect(),
     };
     Ok((reading, runs))
+}
+
+/// No program of a prompt, whose time is given.
+fn no_prompt() -> SpecError {
+    let problem = format!("is \"{}\": no prompt is computed on wafers", PrefillPlace::External);
+    let allowed = "same or other wafers where the programs of prompts are to run, or those of decode".into();
+    SpecError::Field { file: "scenario".into(), field: "prefill.where".into(), problem, allowed }
 }
 
 /// Runs the layers of several kinds of pass: those asked for in the first, one of each layout in all. Gives the runs,

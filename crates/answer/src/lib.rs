@@ -25,6 +25,7 @@ mod extensions;
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod fabric;
 mod fewer;
+mod first_token;
 pub mod invariants;
 mod known;
 pub mod map;
@@ -58,6 +59,7 @@ pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use extensions::Extensions;
 pub use fewer::{FewerAtOnce, fewer_at_once};
+pub use first_token::{FirstTokenTime, PrefillElsewhere};
 pub use memory::Fullest;
 #[cfg(feature = "fabric")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]

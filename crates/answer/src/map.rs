@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use wafersim_bound::{Bound, Limit};
@@ -17,8 +17,8 @@ use crate::bound::no_mapping_beats;
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
+use crate::first_token::{FirstTokenPrograms, PromptPlace};
 use crate::memory::fits;
-use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::searched::Searched;
 use crate::stage::LayerReading;
@@ -179,6 +179,9 @@ pub struct ClosedForm<'a> {
     objective: Objective,
     own: Option<&'a dyn OwnObjective>,
     reading: LayerReading,
+    profile: Profile,
+    /// What computes the prompts, once that is asked; nothing where the model does not fit there.
+    prompts: OnceLock<Option<PromptPlace>>,
     judged: AtomicU64,
     progress: &'a (dyn Fn(u64) + Sync),
     /// What was found for other mappings, one for each that is judged at the same time.
@@ -202,8 +205,8 @@ impl<'a> ClosedForm<'a> {
 
     fn of(question: &'a Question, objective: Objective, profile: Profile, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let reading = LayerReading::new(question, profile);
-        let (own, judged, kept) = (None, AtomicU64::new(0), Mutex::default());
-        Self { question, objective, own, reading, judged, progress, kept }
+        let (own, judged, kept, prompts) = (None, AtomicU64::new(0), Mutex::default(), OnceLock::new());
+        Self { question, objective, own, reading, profile, prompts, judged, progress, kept }
     }
 
     fn with_kept<T>(&self, write: impl FnOnce(&mut Kept) -> T) -> T {
@@ -221,9 +224,11 @@ impl<'a> ClosedForm<'a> {
 
     /// Seconds to the first token; nothing where no program of a prompt can be written.
     fn first_token(&self, mapped: &Mapped) -> Option<f64> {
-        let programs = self.with_kept(|kept| PromptPrograms::new(self.question, mapped, kept));
+        let place = self.prompts.get_or_init(|| PromptPlace::of(self.question, self.profile).ok()).clone()?;
+        let programs = self.with_kept(|kept| FirstTokenPrograms::alone(self.question, mapped, place, kept));
         programs.check("found").ok()?;
-        Some(programs.time(self.question, &mapped.placement, &self.reading).seconds(self.question.clock()))
+        let time = programs.time(self.question, &mapped.placement, &self.reading);
+        Some(time.total().seconds(self.question.clock()))
     }
 
     /// Seconds of what is wanted, or an own objective's value.

@@ -19,7 +19,7 @@ use wafersim_mapping::{Mapped, Resolved};
 use wafersim_place::{Item, Placement};
 use wafersim_program::Program;
 use wafersim_spec::model::{FeedForward, Reach};
-use wafersim_spec::scenario::WaferCount;
+use wafersim_spec::scenario::{PrefillPlace, WaferCount};
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
 use crate::candidates::{Way, candidates, way, with_room_for_draft};
@@ -27,6 +27,7 @@ use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
+use crate::first_token::{FirstTokenTime, PrefillElsewhere, external, not_there};
 use crate::known::Lowered;
 use crate::prefill::{Batch, PromptPrograms};
 use crate::question::Question;
@@ -167,6 +168,8 @@ pub struct Pipeline {
     draft: Option<Drafter>,
     /// Tokens of a prompt that stream together.
     batch: Batch,
+    /// Other wafers that compute prompts, where they are arranged for themselves.
+    others: Option<Box<Self>>,
 }
 
 /// The draft model by itself, and where it lies.
@@ -209,7 +212,9 @@ impl Pipeline {
         let batch = streaming(&question, &mapped, &reading);
         let draft = question.of_draft().zip(draft);
         let draft = draft.map(|(question, mapped)| Drafter { question, mapped });
-        Ok(Self { question, source, mapped, reading, stations, timing, draft, batch })
+        let others = question.prompts_there().map(|there| Self::new(there.clone(), None).map(Box::new));
+        let others = others.transpose().map_err(not_there)?;
+        Ok(Self { question, source, mapped, reading, stations, timing, draft, batch, others })
     }
 
     /// The question.
@@ -380,10 +385,47 @@ impl Pipeline {
         self.placement().prefill_chunk_tokens()
     }
 
+    /// The wafers that compute prompts: these, as many others that are arranged like them, or others that are arranged
+    /// for themselves; nothing where no wafers do.
+    pub fn of_prompts(&self) -> Option<&Self> {
+        match (self.question.scenario.prefill.place, &self.others) {
+            (PrefillPlace::External, _) => None,
+            (PrefillPlace::OtherWafers, Some(others)) => Some(others),
+            (PrefillPlace::Same | PrefillPlace::OtherWafers, _) => Some(self),
+        }
+    }
+
+    /// How many wafers compute prompts beside those that decode.
+    pub fn prefill_wafers(&self) -> u32 {
+        let prefill = &self.question.scenario.prefill;
+        match prefill.place {
+            PrefillPlace::Same | PrefillPlace::External => 0,
+            PrefillPlace::OtherWafers => prefill.wafers.unwrap_or(self.placement().wafers_used),
+        }
+    }
+
+    /// Bytes of keys and values that cross from where prompts are computed in a second.
+    pub fn kv_bytes_per_second(&self) -> f64 {
+        let given = self.question.scenario.prefill.bandwidth;
+        given.unwrap_or_else(|| self.reading.link_bytes_per_second())
+    }
+
     /// The time to first token of the closed form, for the scenario's prompt.
-    pub fn closed_form_first_token(&self) -> Cycles {
-        let programs = PromptPrograms::new(&self.question, &self.mapped, &mut Kept::default());
-        programs.time(&self.question, self.placement(), &self.reading)
+    pub fn closed_form_first_token(&self) -> FirstTokenTime {
+        let prompt = match self.of_prompts() {
+            Some(Self { question, mapped, reading, .. }) => {
+                let programs = PromptPrograms::new(question, mapped, &mut Kept::default());
+                programs.time(question, &mapped.placement, reading)
+            }
+            None => external(&self.question, self.clock()),
+        };
+        let step = || self.step(self.question.scenario.prompt.max(1));
+        FirstTokenTime::behind(&self.question, prompt, step, &self.reading)
+    }
+
+    /// What is said of it part by part, where prompts are computed elsewhere.
+    pub fn prefill_elsewhere(&self, time: &FirstTokenTime) -> Option<PrefillElsewhere> {
+        time.said(&self.question, self.prefill_wafers(), &self.reading)
     }
 
     /// The closed form of one pass on this placement.

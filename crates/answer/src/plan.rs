@@ -11,6 +11,7 @@ use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
 use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
+use crate::first_token::PrefillElsewhere;
 use crate::invariants::{self, debug_assert_lawful};
 use crate::question::Question;
 use crate::read::{PlannedProfile, planned};
@@ -186,6 +187,9 @@ pub struct PlanRow {
     pub time_per_output_token_us: Option<f64>,
     /// Time to first token of an idle machine, in milliseconds.
     pub time_to_first_token_ms: Option<f64>,
+    /// Where prompts are computed elsewhere: what of the first token is what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<PrefillElsewhere>,
     /// Users whom the arrangement of these figures serves without slowing any of them.
     pub users_at_full_speed: Option<u64>,
     /// Users that the wafers hold at this context in any arrangement.
@@ -204,6 +208,12 @@ pub struct PlanRow {
 }
 
 impl PlanRow {
+    /// Wafers that decode, and others that compute prompts; nothing where it fits none.
+    pub fn wafers_in_all(&self) -> Option<u32> {
+        let prefill = self.prefill.as_ref().map_or(0, |prefill| prefill.wafers);
+        self.wafers.map(|wafers| wafers.saturating_add(prefill))
+    }
+
     /// Who places the experts: the id of an own placement, or the name of the scenario's.
     pub fn placement_name(&self) -> &str {
         let own = self.extensions.iter().find_map(|own| own.strip_prefix("experts: "));
@@ -397,6 +407,7 @@ fn empty(question: &Question, profile: Profile) -> PlanRow {
         tokens_per_second_total: None,
         time_per_output_token_us: None,
         time_to_first_token_ms: None,
+        prefill: None,
         users_at_full_speed: None,
         max_users: None,
         no_mapping_beats: None,
@@ -417,6 +428,7 @@ fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
         tokens_per_second_total: Some(figures.tokens_per_second_total),
         time_per_output_token_us: Some(figures.time_per_output_token_us),
         time_to_first_token_ms: Some(figures.time_to_first_token_ms),
+        prefill: figures.prefill,
         users_at_full_speed: Some(figures.users_at_full_speed),
         max_users: Some(max_users),
         no_mapping_beats: unbeaten(&bound.no_mapping_beats),
@@ -435,6 +447,7 @@ fn refused(row: PlanRow, error: AnswerError) -> Result<PlanRow, AnswerError> {
         AnswerError::DraftDoesNotFit { needed, .. } => Some(*needed),
         AnswerError::Place(_)
         | AnswerError::DraftInNoSlot { .. }
+        | AnswerError::Prefill { .. }
         | AnswerError::Lower { .. }
         | AnswerError::Mapping(MappingError::Decision { .. }) => None,
         _ => return Err(error),

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use wafersim_mapping::{Inputs, Load, Mapping, hash};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
 use wafersim_search::Effort;
-use wafersim_spec::scenario::{Speculation, WaferCount};
+use wafersim_spec::scenario::{Prefill, Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 
 use crate::decode::Verified;
@@ -36,6 +36,8 @@ pub struct Question {
     pub(crate) extensions: Extensions,
     /// What was found, once it has been looked for.
     pub(crate) searched: OnceLock<Option<Box<Searched>>>,
+    /// The question to the other wafers that compute prompts, once somebody has asked for it.
+    pub(crate) there: OnceLock<Box<Self>>,
     /// What questions like this one have in common.
     pub(crate) shared: Arc<Shared>,
     /// Whether anybody still waits.
@@ -88,26 +90,27 @@ impl Question {
     fn plain(scenario: Scenario, model: Model, wafer: Wafer) -> Self {
         let (draft, mapping, search, searched) = (None, None, None, OnceLock::new());
         let (extensions, shared, stop) = (Extensions::default(), Arc::default(), Stop::default());
-        Self { scenario, model, wafer, draft, mapping, search, extensions, searched, shared, stop }
+        let there = OnceLock::new();
+        Self { scenario, model, wafer, draft, mapping, search, extensions, searched, there, shared, stop }
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
     #[must_use]
     pub fn with_mapping(self, mapping: Option<Mapping>) -> Self {
-        Self { mapping, ..self }
+        Self { mapping, there: OnceLock::new(), ..self }
     }
 
     /// The same with a search for a better mapping than those that are built in, for the profiles `best` and `ideal`;
     /// it takes place when the first answer needs it.
     #[must_use]
     pub fn searching(self, search: Option<Effort>) -> Self {
-        Self { search, searched: OnceLock::new(), ..self }
+        Self { search, searched: OnceLock::new(), there: OnceLock::new(), ..self }
     }
 
     /// The same, whose searches end soon after somebody has set `stop`; what is found then is of no use.
     #[must_use]
     pub fn stopped_by(self, stop: Stop) -> Self {
-        Self { stop, ..self }
+        Self { stop, there: OnceLock::new(), ..self }
     }
 
     /// The best mapping found, where one is looked for and fits.
@@ -156,7 +159,7 @@ impl Question {
 
     /// The same with other code from outside; what was found without it is looked for anew.
     pub(crate) fn extended(self, extensions: Extensions) -> Self {
-        Self { extensions, searched: OnceLock::new(), ..self }
+        Self { extensions, searched: OnceLock::new(), there: OnceLock::new(), ..self }
     }
 
     /// The wafers to place on: as many as are asked for, or as the best mapping found takes.
@@ -242,6 +245,31 @@ impl Question {
         };
         // What was found is found for drafts too.
         Self { scenario, draft: None, mapping: self.open_mapping(), ..self.clone() }
+    }
+
+    /// The question to the other wafers that compute prompts, where their number is given: one user with the prompt, who
+    /// is arranged as if it were to be answered there. Its search takes place once.
+    pub(crate) fn prompts_there(&self) -> Option<&Self> {
+        let wafers = self.scenario.prefill.wafers?;
+        let there = || {
+            let prompt = self.scenario.prompt.max(1);
+            let scenario = Scenario {
+                users: 1,
+                context: prompt,
+                prompt,
+                prefill: Prefill::default(),
+                ..self.without_draft(wafers).scenario
+            };
+            let mapping = self.open_mapping();
+            Box::new(Self { scenario, draft: None, mapping, searched: OnceLock::new(), ..self.clone() })
+        };
+        Some(self.there.get_or_init(there))
+    }
+
+    /// The same question of one user, who has the prompt and nothing behind it.
+    pub(crate) fn alone_behind_prompt(&self) -> Self {
+        let scenario = Scenario { users: 1, context: self.scenario.prompt.max(1), ..self.scenario.clone() };
+        Self { scenario, ..self.clone() }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

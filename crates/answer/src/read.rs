@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use wafersim_mapping::Resolved;
 use wafersim_place::Placement;
-use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Profile;
 
 use crate::candidates::{Candidates, Way, candidates};
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::error::AnswerError;
+use crate::first_token::{FirstTokenPrograms, FirstTokenTime, PromptPlace};
 use crate::memory::fits;
-use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::run::{ProfileAnswer, profile_answer};
 use crate::stage::LayerReading;
@@ -28,14 +27,14 @@ pub(crate) struct Read<'a> {
     pub(crate) placement: &'a Placement,
     /// Its programs.
     pub(crate) programs: &'a DecodePrograms,
-    /// The programs of the prompt on it, with its cache.
-    pub(crate) prompt_programs: &'a PromptPrograms,
+    /// The programs of the first token on it, with its cache.
+    pub(crate) first_token_programs: &'a FirstTokenPrograms,
     /// How they were read.
     pub(crate) reading: &'a LayerReading,
     /// Decoding.
     pub(crate) timing: DecodeTiming,
     /// Time to first token.
-    pub(crate) first_token: Cycles,
+    pub(crate) first_token: FirstTokenTime,
 }
 
 /// Replaces nothing.
@@ -77,8 +76,8 @@ pub(crate) fn read_profiles(
         let mut kept = Kept::sharing(question);
         let works = found.iter().map(|candidates| Worked::new(question, candidates, &mut kept));
         let written: Vec<Worked<'_>> = works.collect();
-        // By the address of the way.
-        let mut prompts: BTreeMap<*const Way, Arc<PromptPrograms>> = BTreeMap::new();
+        // By the address of the way; other wafers are arranged for each profile.
+        let mut prompts: BTreeMap<(*const Way, Option<Profile>), Arc<FirstTokenPrograms>> = BTreeMap::new();
         for &profile in asked {
             let reading = LayerReading::new(question, profile);
             let allowed = Source::of(question, profile);
@@ -86,8 +85,10 @@ pub(crate) fn read_profiles(
             let timed = here().flat_map(|worked| worked.timed(question, &reading)).collect();
             let Timed { way, programs, timing } = fastest(question, timed)?;
             // Keys and values lie where decode wants them.
-            let written = prompts.entry(std::ptr::from_ref(way));
-            let write = || Arc::new(PromptPrograms::new(question, &way.mapped, &mut kept));
+            let place = PromptPlace::of(question, profile)?;
+            let is_of_profile = matches!(place, PromptPlace::Others(_)).then_some(profile);
+            let written = prompts.entry((std::ptr::from_ref(way), is_of_profile));
+            let write = || Arc::new(FirstTokenPrograms::new(question, way, place, &mut kept));
             let prompt = Arc::clone(written.or_insert_with(write));
             prompt.check(&way.mapping)?;
             let first_token = prompt.time(question, &way.mapped.placement, &reading);
@@ -95,7 +96,7 @@ pub(crate) fn read_profiles(
             let mut read = Read {
                 placement: &way.mapped.placement,
                 programs: &programs,
-                prompt_programs: &prompt,
+                first_token_programs: &prompt,
                 reading: &reading,
                 timing,
                 first_token,

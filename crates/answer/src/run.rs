@@ -25,6 +25,7 @@ use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
 use crate::fewer::FewerAtOnce;
+use crate::first_token::PrefillElsewhere;
 use crate::invariants::{self, debug_assert_lawful};
 #[cfg(feature = "fabric")]
 use crate::production::Services;
@@ -63,6 +64,12 @@ pub struct Answer {
     pub time_per_output_token_us: f64,
     /// From the prompt's arrival at an idle machine to its first output token, in milliseconds.
     pub time_to_first_token_ms: f64,
+    /// Where prompts are computed elsewhere: what of the first token is what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<PrefillElsewhere>,
+    /// Wafers that decode and wafers that compute prompts, where those are others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wafers_in_all: Option<u32>,
     /// Users whom the arrangement behind these figures serves without slowing any of them: their micro-batches in
     /// flight do not wait for each other, and their KV cache fits. Those of the profile.
     pub users_at_full_speed: u64,
@@ -191,6 +198,9 @@ pub struct ProfileAnswer {
     pub time_per_output_token_us: f64,
     /// From the prompt's arrival at an idle machine to its first output token, in milliseconds.
     pub time_to_first_token_ms: f64,
+    /// Where prompts are computed elsewhere: what of the first token is what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<PrefillElsewhere>,
     /// One pass of a micro-batch through the pipeline, in microseconds.
     pub latency_us: f64,
     /// The slowest stage, in microseconds.
@@ -269,6 +279,13 @@ pub struct LoadAsRun {
     /// What of the model is not modelled, or is taken otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub model_notes: Vec<String>,
+}
+
+impl Answer {
+    /// Wafers that decode, and others that compute prompts.
+    pub fn systems(&self) -> u32 {
+        self.wafers_in_all.unwrap_or(self.wafers)
+    }
 }
 
 /// Answers a question, with the ranges that follow from what is not known.
@@ -398,6 +415,8 @@ pub(crate) fn base_answer(
         tokens_per_second_total: figures.tokens_per_second_total,
         time_per_output_token_us: figures.time_per_output_token_us,
         time_to_first_token_ms: figures.time_to_first_token_ms,
+        wafers_in_all: figures.prefill.as_ref().map(|prefill| wafers.saturating_add(prefill.wafers)),
+        prefill: figures.prefill.clone(),
         users_at_full_speed: figures.users_at_full_speed,
         max_users,
         fewer_at_once: None,
@@ -457,7 +476,7 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
 pub(crate) fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer, AnswerError> {
     let (clock, timing) = (question.clock(), &read.timing);
     let seconds = timing.seconds_per_token(question);
-    let first_token = read.first_token.seconds(clock);
+    let first_token = read.first_token.total().seconds(clock);
     for (what, value) in [("the time per output token", seconds), ("the time to first token", first_token)] {
         if !(value.is_finite() && value > 0.0) {
             return Err(AnswerError::NotANumber { what, value: value.to_string() });
@@ -470,6 +489,11 @@ pub(crate) fn profile_answer(question: &Question, read: &Read<'_>) -> Result<Pro
         tokens_per_second_total: per_user * question.scenario.users as f64,
         time_per_output_token_us: seconds * 1e6,
         time_to_first_token_ms: first_token * 1e3,
+        prefill: read.first_token.said(
+            question,
+            read.first_token_programs.wafers(question, read.placement),
+            read.reading,
+        ),
         latency_us: timing.times.latency.total().microseconds(clock),
         slowest_stage_us: timing.times.slowest.microseconds(clock),
         full_pipeline_users: ((step / full).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use wafersim_mapping::{Recipe, Verification, hash};
 use wafersim_search::{Effort, Pins, Search, Space, refine, refine_each, survey};
 use wafersim_spec::Scenario;
-use wafersim_spec::scenario::{Profile, WaferCount};
+use wafersim_spec::scenario::{Prefill, Profile, WaferCount};
 
 use crate::map::{ClosedForm, fewest, first_point, start};
 use crate::question::Question;
@@ -147,6 +147,7 @@ fn at(question: &Question, how: How) -> Arc<Rung> {
     let scenario = Scenario {
         target: 0.0,
         prompt: 0,
+        prefill: Prefill::default(),
         profile: Profile::Best,
         wafers: WaferCount::Auto,
         ..question.scenario.clone()

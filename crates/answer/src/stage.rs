@@ -64,6 +64,16 @@ impl LayerReading {
         self
     }
 
+    /// The clock that times are turned into cycles by.
+    pub(crate) const fn clock(&self) -> Hertz {
+        self.clock
+    }
+
+    /// What the links of a wafer carry.
+    pub(crate) fn link_bytes_per_second(&self) -> f64 {
+        self.link_gigabytes * 1e9
+    }
+
     /// The way along y that is left between rows of neighbouring wafers.
     fn between_rows(&self, from: u64, to: u64) -> u64 {
         match self.ports {
@@ -84,7 +94,7 @@ impl LayerReading {
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
     pub(crate) fn link(&self, bytes: f64) -> Cost {
-        let seconds = self.link_latency_us * 1e-6 + bytes / (self.link_gigabytes * 1e9);
+        let seconds = self.link_latency_us * 1e-6 + bytes / self.link_bytes_per_second();
         Cost::of(Cause::Link, Cycles::from_seconds(seconds, self.clock).0)
     }
 }

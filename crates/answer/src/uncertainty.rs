@@ -241,7 +241,8 @@ impl Corner {
                     inputs.iter().map(|input| (input, switched(input).unwrap_or_else(|| end(input)))).collect();
                 let figures = held.figures(&values);
                 corner.tokens_per_second_per_user = corner.tokens_per_second_per_user.with(figures.speed);
-                corner.time_to_first_token_ms = corner.time_to_first_token_ms.with(figures.first_token_ms);
+                let first_token = corner.time_to_first_token_ms.with(figures.first_token_ms);
+                corner.time_to_first_token_ms = first_token.with(figures.overlapped_ms);
             }
         }
         corner
@@ -263,7 +264,7 @@ pub(crate) fn spread(
         return Ok(None);
     }
     let inputs = Input::all(question, &way.mapped.placement);
-    let held = Held::new(question, way, profile, &inputs);
+    let held = Held::new(question, way, profile, &inputs)?;
     let rooms = Rooms { question, known: way, wafers };
     Ok(Some(match ranges {
         Ranges::Sampled(sampling) => {
@@ -353,7 +354,7 @@ pub(crate) fn uncertainty(
     drawing: Drawing<'_>,
 ) -> Result<Uncertainty, AnswerError> {
     let inputs = Input::all(question, &way.mapped.placement);
-    let held = Held::new(question, way, question.scenario.profile, &inputs);
+    let held = Held::new(question, way, question.scenario.profile, &inputs)?;
     let moves = Moves::new(&held, &inputs);
     let rooms = Rooms { question, known: way, wafers };
     let ends = rooms.ends()?;

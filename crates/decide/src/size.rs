@@ -83,8 +83,11 @@ pub struct Size {
     pub feasible: bool,
     /// Machines.
     pub machines: Option<u64>,
-    /// Wafers of each.
+    /// Wafers of each, those that only compute prompts among them.
     pub wafers_per_machine: Option<u32>,
+    /// Of these, wafers that compute prompts and do not decode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_wafers_per_machine: Option<u32>,
     /// Users of the fullest machine, or requests a second of each.
     pub users_per_machine: Option<f64>,
     /// The level that more users would break first; nothing where one machine has room for all. Where nothing is
@@ -179,8 +182,11 @@ pub struct Kept {
 /// A design, and how many users a machine of it serves.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Considered {
-    /// Wafers of a machine.
+    /// Wafers of a machine that decode.
     pub wafers: u32,
+    /// Wafers of it that compute prompts and do not decode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_wafers: Option<u32>,
     /// Users that it is placed for: whose keys and values it holds at their longest.
     pub placed_for: u64,
     /// Most users for which all levels hold, or requests a second; nothing where one is too many.
@@ -247,6 +253,7 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
         feasible: false,
         machines: None,
         wafers_per_machine: None,
+        prefill_wafers_per_machine: None,
         users_per_machine: None,
         binds: None,
         prompts: Vec::new(),
@@ -331,12 +338,13 @@ fn machines(most: f64, users: f64) -> u64 {
 }
 
 fn wafers_in_all(design: &Design, most: f64, users: f64) -> u64 {
-    machines(most, users).saturating_mul(u64::from(design.wafers))
+    machines(most, users).saturating_mul(u64::from(design.systems()))
 }
 
 fn in_all(design: &Design, found: &Found, users: f64) -> Considered {
     Considered {
         wafers: design.wafers,
+        prefill_wafers: design.prefill_wafers(),
         placed_for: design.holds,
         most_users: found.most,
         wafers_in_all: found.most.map(|most| wafers_in_all(design, most, users)),
@@ -354,16 +362,15 @@ fn feasible(
 ) -> Result<Size, DecideError> {
     let users = size.users;
     let machines = machines(confirmed.users, users);
-    let spares = design
-        .server
-        .as_ref()
-        .ok()
-        .map(|server| Spares::of(&server.pipeline().question().wafer, design.wafers, machines, asked.availability));
+    let spares =
+        design.server.as_ref().ok().map(|server| {
+            Spares::of(&server.pipeline().question().wafer, design.systems(), machines, asked.availability)
+        });
     let Ok(server) = &design.server else { return Ok(size) };
     let question = server.pipeline().question();
     let traffic = &confirmed.traffic;
     let load = Load {
-        systems: (machines + spares.map_or(0, |spares| spares.machines)) * u64::from(design.wafers),
+        systems: (machines + spares.map_or(0, |spares| spares.machines)) * u64::from(design.systems()),
         tokens_per_second_per_user: traffic.median_speed,
         tokens_per_second_total: traffic.tokens_per_second * machines as f64,
         mix: TokenMix { input_per_output: traffic.input_per_output, cached: traffic.cached },
@@ -375,7 +382,8 @@ fn feasible(
     Ok(Size {
         feasible: true,
         machines: Some(machines),
-        wafers_per_machine: Some(design.wafers),
+        wafers_per_machine: Some(design.systems()),
+        prefill_wafers_per_machine: design.prefill_wafers(),
         users_per_machine: Some(confirmed.users),
         binds: confirmed.binds.clone(),
         prompts: nearest::prompts(asked, server),

@@ -18,6 +18,8 @@ struct Written<'a> {
     model: &'a str,
     wafer: &'a str,
     wafers: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefill_wafers: Option<u32>,
     users: u64,
     context: u64,
     #[serde(flatten)]
@@ -34,6 +36,7 @@ pub fn json(answer: &Answer, cost: &Cost) -> Result<String, ReportError> {
         model: &answer.model,
         wafer: &answer.wafer,
         wafers: answer.wafers,
+        prefill_wafers: answer.prefill.as_ref().map(|prefill| prefill.wafers),
         users: answer.users,
         context: answer.context,
         cost,
@@ -62,9 +65,19 @@ pub fn text(answer: &Answer, cost: &Cost) -> String {
         ),
     );
     page.push_str(&section(cost));
+    let elsewhere = match &answer.prefill {
+        Some(elsewhere) if elsewhere.wafers > 0 => {
+            format!("; other wafers that compute prompts ({}) are paid for", whole(u64::from(elsewhere.wafers)))
+        }
+        Some(_) => "; what computes prompts outside is neither counted nor priced".to_owned(),
+        None => String::new(),
+    };
     page.push_str(&labelled(
         "prompts",
-        "are not run here: the machines are priced by decoding alone, services charge for both; simctl size runs both",
+        &format!(
+            "are not run here: the machines are priced by decoding alone, services charge for both; simctl size runs \
+             both{elsewhere}"
+        ),
     ));
     page.push_str(&labelled(
         "made by",

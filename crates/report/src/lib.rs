@@ -45,6 +45,7 @@ mod json;
 pub mod model;
 pub mod number;
 mod paragraph;
+mod prefill;
 pub use paragraph::set_page_width;
 pub mod picture;
 pub mod plan;

@@ -14,6 +14,7 @@ use crate::grid::Grid;
 use crate::json::pretty;
 use crate::number::{figure, plural};
 use crate::paragraph::wrapped;
+use crate::prefill;
 use columns::Columns;
 
 pub use chart::chart;
@@ -158,7 +159,8 @@ fn summary(plan: &Plan) -> String {
         .fold(None, |best: Option<f64>, speed| Some(best.map_or(speed, |best| best.max(speed))));
     let total = most.map_or_else(String::new, |speed| format!(", the busiest {} tok/s in all", figure(speed)));
     format!(
-        "{}: {fitting} fit the wafers, {reaching} reach the target{best}{total}.",
-        plural(plan.rows.len() as u64, "point")
+        "{}: {fitting} fit the wafers, {reaching} reach the target{best}{total}.{}",
+        plural(plan.rows.len() as u64, "point"),
+        prefill::of_plan(plan)
     )
 }

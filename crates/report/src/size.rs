@@ -9,6 +9,7 @@ use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::{NOTHING, duration, figure, plural, share, significant, whole};
 use crate::paragraph::{heading, labelled, wrapped};
+use crate::prefill;
 
 /// For programs: one JSON object with the fields of [`Size`].
 ///
@@ -48,6 +49,13 @@ pub fn text(size: &Size) -> String {
     }
     page.push_str(&heading("How this was found"));
     page.push_str(&labelled("load", &load(size)));
+    if let Some(elsewhere) = size.machine.as_ref().and_then(|machine| machine.prefill.as_ref()) {
+        let words = match elsewhere.wafers {
+            0 => format!("{}; what computes them is neither counted nor priced", prefill::parts(elsewhere)),
+            _ => prefill::parts(elsewhere),
+        };
+        page.push_str(&labelled("prompts", &words));
+    }
     page.push_str(&labelled("seeds", &format!("one for all designs; the answer is the mean of {}", size.seeds)));
     let from = &size.provenance;
     page.push_str(&labelled(
@@ -107,8 +115,11 @@ fn sentence(size: &Size) -> String {
                 Some(level) => format!("; {level} binds"),
                 None => "; one machine has room for all".to_owned(),
             };
+            let prompts =
+                size.prefill_wafers_per_machine.map(|some| format!(" ({} of them for prompts)", whole(some.into())));
+            let prompts = prompts.unwrap_or_default();
             format!(
-                "{who}: {} of {} each, {} in all, with {} on each{binds}.",
+                "{who}: {} of {} each{prompts}, {} in all, with {} on each{binds}.",
                 plural(machines, "machine"),
                 plural(u64::from(wafers), "wafer"),
                 plural(machines * u64::from(wafers), "wafer"),
@@ -236,9 +247,9 @@ fn designs(size: &Size) -> String {
         ("wafers in all", Side::Right),
         ("why not", Side::Left),
     ]);
-    for Considered { wafers, placed_for, most_users, wafers_in_all, why_not } in &size.designs {
+    for Considered { wafers, prefill_wafers, placed_for, most_users, wafers_in_all, why_not } in &size.designs {
         grid.row([
-            wafers.to_string(),
+            prefill_wafers.map_or_else(|| wafers.to_string(), |prompts| format!("{wafers} + {prompts}")),
             whole(*placed_for),
             most_users.map_or_else(|| NOTHING.to_owned(), |most| figure_of_users(size, most)),
             wafers_in_all.map_or_else(|| NOTHING.to_owned(), whole),

@@ -16,6 +16,7 @@ use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::{NOTHING, duration, figure, plural, share, whole};
 use crate::paragraph::{heading, labelled};
+use crate::prefill;
 use crate::records::csv_text;
 use crate::requests::{left_out, seen};
 use crate::stream_clients;
@@ -27,6 +28,9 @@ pub fn text(point: &Point) -> String {
     let mut page = String::new();
     page.push_str(&labelled("machine", &machine_line(machine)));
     page.push_str(&labelled("closed form", &closed_form_line(machine)));
+    if let Some(elsewhere) = &machine.prefill {
+        page.push_str(&labelled("prompts", &prefill::of_machine(elsewhere, machine.wafers_in_all())));
+    }
     if let Some(trace) = &point.trace {
         page.push_str(&labelled("trace", &trace_line(trace)));
     }
@@ -195,6 +199,8 @@ fn parts(outcome: &ServiceOutcome) -> String {
             ("blocks from the host", first.host),
             ("its turn", first.turn),
             ("its prompt", first.work),
+            ("keys and values from there", first.transfer),
+            ("its step of decode", first.decode),
         ],
     );
     if grid.is_empty() { "  nothing came out in the window\n".into() } else { grid.text() }
@@ -211,6 +217,9 @@ fn queues(outcome: &ServiceOutcome) -> String {
     row("prompts not all in", queues.prefill);
     row("tokens waiting to enter", queues.entry);
     row("passes in the line", queues.passes);
+    if let Some(prefill) = &outcome.prefill {
+        row("keys and values from elsewhere", prefill.crossing);
+    }
     row("tokens of keys and values", outcome.kv.taken);
     grid.text()
 }
@@ -234,6 +243,14 @@ fn uses(machine: &MachineSummary, outcome: &ServiceOutcome) -> String {
     let mut text = labelled("busiest slot", &named(busiest(false)));
     text.push_str(&labelled("busiest link", &named(busiest(true))));
     text.push_str(&labelled("wafers", &wafers.join(", ")));
+    if let Some(prefill) = &outcome.prefill {
+        let words = format!(
+            "{} of what computes them, {} of the way of keys and values",
+            share(prefill.busy),
+            share(prefill.transfer_busy)
+        );
+        text.push_str(&labelled("prompts", &words));
+    }
     for (at, replica) in outcome.replicas.iter().enumerate() {
         let away = if replica.away > 0.0 { format!(", {} away", duration(replica.away)) } else { String::new() };
         let lost = if replica.aborted > 0 { format!(", {} lost", whole(replica.aborted)) } else { String::new() };
@@ -338,6 +355,12 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
         grid.row(values(point).into_iter().chain(figures));
     }
     let mut page = points.first().map_or_else(String::new, |first| labelled("machine", &machine_line(&first.machine)));
+    if let Some((elsewhere, all)) = points
+        .iter()
+        .find_map(|point| point.machine.prefill.as_ref().map(|elsewhere| (elsewhere, point.machine.wafers_in_all())))
+    {
+        page.push_str(&labelled("prompts", &prefill::place_of_machine(elsewhere, all)));
+    }
     page.push('\n');
     page.push_str(&grid.text());
     if let Some(clients) = stream_clients::sweep_text(setting, points) {
@@ -427,6 +450,16 @@ pub fn sweep_json(setting: &str, points: &[Point]) -> Result<String, ReportError
 
 type Field = (&'static str, fn(&Point) -> String);
 
+/// Columns for prompts that are computed elsewhere, where those of any point are.
+const PREFILL_FIELDS: &[Field] = &[
+    ("prefill_where", |point| point.machine.prefill.as_ref().map_or_else(String::new, |of| of.place.to_string())),
+    ("prefill_wafers", |point| point.machine.prefill.as_ref().map_or_else(String::new, |of| of.wafers.to_string())),
+    ("prefill_busy", |point| optional(point.outcome.prefill.map(|prefill| prefill.busy))),
+    ("prefill_transfer_busy", |point| optional(point.outcome.prefill.map(|prefill| prefill.transfer_busy))),
+    ("first_token_transfer_s", |point| point.outcome.first_token_parts.transfer.to_string()),
+    ("first_token_decode_s", |point| point.outcome.first_token_parts.decode.to_string()),
+];
+
 const FIELDS: &[Field] = &[
     ("input_hash", |point| point.provenance.input_hash.clone()),
     ("seed", |point| point.scenario.seed.to_string()),
@@ -488,9 +521,11 @@ fn optional(value: Option<f64>) -> String {
 /// # Errors
 /// None that a run can cause.
 pub fn csv(points: &[Point]) -> Result<String, ReportError> {
-    let names = axes("value", points).into_iter().chain(FIELDS.iter().map(|(name, _)| *name));
+    let is_elsewhere = points.iter().any(|point| point.machine.prefill.is_some());
+    let fields = || FIELDS.iter().chain(if is_elsewhere { PREFILL_FIELDS } else { &[] });
+    let names = axes("value", points).into_iter().chain(fields().map(|(name, _)| *name));
     let names = names.map(str::to_owned).collect();
-    let line = |point: &Point| values(point).into_iter().chain(FIELDS.iter().map(|(_, value)| value(point))).collect();
+    let line = |point: &Point| values(point).into_iter().chain(fields().map(|(_, value)| value(point))).collect();
     let lines = points.iter().map(line);
     csv_text(std::iter::once(names).chain(lines))
 }

@@ -7,6 +7,7 @@
 mod check;
 mod file;
 mod popularity;
+mod prefill;
 mod settings;
 mod speculation;
 
@@ -21,6 +22,7 @@ use crate::precision::Precision;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
 pub use popularity::Popularity;
+pub use prefill::{Prefill, PrefillFile};
 pub use settings::{Kind, SETTINGS, Setting, without_suffix};
 pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, MeasuredLengths, Speculation};
 
@@ -157,6 +159,22 @@ choice! {
         /// Popularity as measured on Qwen3-30B-A3B with coding prompts (Zipf exponent 0.67 by rank), tokens
         /// independent.
         Skewed "skewed",
+    }
+}
+
+choice! {
+    "place of prefill"
+    /// Where prompts are computed.
+    #[derive(Default)]
+    PrefillPlace {
+        /// On the wafers that decode.
+        #[default]
+        Same "same",
+        /// On a second group of wafers of the same kind.
+        #[serde(rename = "other wafers")]
+        OtherWafers "other wafers",
+        /// By something else, of which the rate is given.
+        External "external",
     }
 }
 
@@ -311,6 +329,9 @@ pub struct Scenario {
     pub draft_precision: Option<Precision>,
     /// Speculative decoding.
     pub speculation: Speculation,
+    /// Where prompts are computed.
+    #[serde(skip_serializing_if = "Prefill::is_same")]
+    pub prefill: Prefill,
     /// `--set wafer.*` changes of wafer parameters, in the order given: (path without "wafer.", value).
     pub wafer_overrides: Vec<(String, f64)>,
 }
@@ -337,6 +358,7 @@ impl Default for Scenario {
             precision_source: None,
             draft_precision: None,
             speculation: Speculation::default(),
+            prefill: Prefill::default(),
             wafer_overrides: Vec::new(),
         }
     }

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use wafersim_spec::model::builtin;
 use wafersim_spec::scenario::{
-    ExpertPlacement, PrecisionFile, Profile, RoutingModel, SETTINGS, Speculation, WaferCount,
+    ExpertPlacement, PrecisionFile, Prefill, PrefillFile, PrefillPlace, Profile, RoutingModel, SETTINGS, Speculation,
+    WaferCount,
 };
 use wafersim_spec::wafer::DECLARATIONS;
 use wafersim_spec::{DataType, Model, Scenario, ScenarioFile, SpecError};
@@ -32,6 +33,11 @@ activations = "bf16"
 draft_length = 3
 acceptance = 0.6
 draft_cost = 0.1
+
+[prefill]
+where = "external"
+bandwidth = 50e9
+tokens_per_second = 20000
 
 [wafer_parameters]
 "pe.memory" = 65536
@@ -75,6 +81,9 @@ fn a_full_file_is_read_whole() {
     assert_eq!((scenario.profile, scenario.placement), (Profile::Ideal, ExpertPlacement::Clustered));
     assert_eq!((scenario.clock_ghz, scenario.target), (Some(0.85), 500.0));
     assert_eq!(scenario.speculation.draft_length, 3);
+    let prefill = scenario.prefill;
+    assert_eq!((prefill.place, prefill.wafers), (PrefillPlace::External, None));
+    assert_eq!((prefill.bandwidth, prefill.tokens_per_second), (Some(50e9), Some(20_000.0)));
     let overrides = [("pe.memory".to_owned(), 65_536.0), ("clock.frequency".to_owned(), 1.5)];
     assert_eq!(scenario.wafer_overrides, overrides, "in the order of the file");
 }
@@ -173,6 +182,36 @@ fn speculation_is_written_in_several_ways() {
     assert!(check("[speculation]\ndraft_length = 1\nacceptance = 0.81\naccepted_length = 1.81").is_ok());
     let written = toml::to_string(&parse(back).unwrap()).unwrap();
     assert!(written.contains("acceptance = \"eagle3-qwen3-8b-coding\""), "{written}");
+}
+
+/// A rate is one of something else that computes prompts, and needed there; a number of wafers is one of other wafers.
+#[test]
+fn settings_of_prompts_elsewhere_go_together() {
+    for (written, field, allowed) in [
+        ("tokens_per_second = 5", "prefill.tokens_per_second", "external"),
+        ("where = 'same'\nbandwidth = 1e9", "prefill.bandwidth", "other wafers"),
+        ("where = 'same'\nwafers = 3", "prefill.wafers", "other wafers"),
+        ("where = 'other wafers'\ntokens_per_second = 5", "prefill.tokens_per_second", "external"),
+        ("where = 'external'", "prefill.tokens_per_second", "from 0.001 to 1e12"),
+        ("where = 'external'\ntokens_per_second = 5\nwafers = 3", "prefill.wafers", "other wafers"),
+        ("where = 'external'\ntokens_per_second = 0", "prefill.tokens_per_second", "from 0.001"),
+        ("where = 'other wafers'\nwafers = 0", "prefill.wafers", "from 1"),
+        ("where = 'other wafers'\nbandwidth = nan", "prefill.bandwidth", "from 1"),
+    ] {
+        let message = check(&format!("[prefill]\n{written}")).unwrap_err().to_string();
+        assert!(message.contains(&format!("field '{field}'")) && message.contains(allowed), "{written}: {message}");
+    }
+    let message = check("[prefill]\nwhere = 'elsewhere'").unwrap_err().to_string();
+    assert!(message.contains("same, other wafers, external"), "{message}");
+    // A layer that moves prompts elsewhere leaves nothing of the place before.
+    let mut flags = ScenarioFile::default();
+    flags.set("prefill.where", "other wafers").unwrap();
+    flags.set("prefill.wafers", "4").unwrap();
+    let moved = parse(FULL).unwrap().merge(flags.clone()).check("s.toml").unwrap().prefill;
+    let expected = Prefill { place: PrefillPlace::OtherWafers, wafers: Some(4), ..Prefill::default() };
+    assert_eq!(moved, expected);
+    flags.set("prefill.where", "same").unwrap();
+    assert!(flags.check("--set").is_err());
 }
 
 #[test]
@@ -415,6 +454,14 @@ proptest! {
         let mut file = ScenarioFile::default();
         match file.set(&path, &value) {
             Ok(()) => {
+                // What is said of prompts elsewhere needs a place, and one that is no wafer its rate.
+                let prefill = &mut file.prefill;
+                if *prefill != PrefillFile::default() {
+                    let rate = prefill.tokens_per_second;
+                    let place = if rate.is_some() { PrefillPlace::External } else { PrefillPlace::OtherWafers };
+                    let needs_rate = *prefill.place.get_or_insert(place) == PrefillPlace::External;
+                    prefill.tokens_per_second = rate.or(needs_rate.then_some(1000.0));
+                }
                 // An accepted length is one of a draft.
                 file.speculation.draft_length =
                     file.speculation.draft_length.or(file.speculation.accepted_length.map(|_| 64));

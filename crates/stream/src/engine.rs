@@ -8,6 +8,7 @@
 //! A request's life: it *waits for room*, first come first served; its *prompt* goes in, chunk by chunk; from then on
 //! it is *ready*, or *in a pass*, in turn. The last chunk of a prompt gives the first token.
 
+mod elsewhere;
 pub mod live;
 mod replica;
 mod request_life;
@@ -19,6 +20,7 @@ use wafersim_answer::Pipeline;
 use crate::admission::Admission;
 use crate::balancer::Replicas;
 use crate::costs::{Costs, Way};
+use crate::elsewhere::Elsewhere;
 use crate::event_queue::EventQueue;
 use crate::experts::ExpertDelay;
 use crate::kv::Ledger;
@@ -31,6 +33,7 @@ use crate::random::{Purpose, stream};
 use crate::request::Request;
 use crate::result::{Ended, ServiceOutcome, Totals};
 use crate::time::Time;
+use elsewhere::Place;
 use replica::Replica;
 use tally::Tally;
 
@@ -47,6 +50,8 @@ pub struct Service<'s> {
     pub chunk: u32,
     /// Whether prompts are computed here; else their keys and values are taken to be there when a request gets room.
     pub prefill: bool,
+    /// Where prompts are computed instead.
+    pub elsewhere: Option<Elsewhere<'s>>,
     /// Whether blocks stay for others, and what the host keeps. Needs a ledger in which all layers see everything.
     pub prefix_cache: Option<HostMemory>,
     /// How long blocks stay that nobody uses; nothing: until their room is wanted.
@@ -147,6 +152,12 @@ enum Event {
     Drafted(u32),
     Loaded(u32),
     EntryFree(u32),
+    /// What computes a replica's prompts takes another.
+    PlaceFree(u32),
+    /// A prompt is computed, by something that is no wafer.
+    Computed(u32),
+    /// Keys and values of a prompt are over.
+    Crossed(u32),
     /// A request, by its place and its number, is not wanted any longer.
     Deadline(u32, u64),
     /// The same, if it still waits for room.
@@ -178,6 +189,14 @@ struct Active {
     /// Of these, tokens that are computed, in the line, or were cached.
     filled: u32,
     way: Way,
+    /// Tokens for which there was room elsewhere, and the first of them that is computed there.
+    there: u32,
+    from: u32,
+    /// Whether its keys and values wait for the way from elsewhere, or are on it.
+    is_crossing: bool,
+    /// When its prompt was computed elsewhere, and when its keys and values were over.
+    computed: Time,
+    crossed: Time,
     /// Tokens of the prompt that the cache had.
     cached: u32,
     produced: u32,
@@ -204,6 +223,7 @@ struct Active {
 struct Pass {
     replica: u32,
     is_prefill: bool,
+    is_elsewhere: bool,
     is_last_chunk: bool,
     entered: Time,
     waits: Waits,
@@ -254,7 +274,9 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
         let tally = Tally::new(costs.stations().len() * count as usize);
         let cache = PrefixCache::new(service.host_blocks(), service.cache_life);
         let line = Line::new(costs.stations());
-        let replicas = (0..count).map(|_| Replica::new(line.clone(), ledger.clone(), cache.clone())).collect();
+        let place = service.elsewhere.as_ref().map(Place::new);
+        let replica = Replica::new(line, ledger.clone(), cache, place);
+        let replicas = vec![replica; count as usize];
         let mut new = Self {
             costs,
             load,
@@ -333,6 +355,7 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             if self.replicas[which].room_changed {
                 self.give_room(which);
             }
+            self.fill_place(which);
             self.fill_entry(which);
         }
         self.observer.levels(self.now, self.tally.levels());
@@ -345,13 +368,20 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             Event::Drafted(at) => self.enqueue(at),
             Event::Loaded(at) => self.start_prompt(at),
             Event::EntryFree(which) => self.replicas[which as usize].wake_at = Time::NEVER,
+            Event::PlaceFree(which) => {
+                if let Some(place) = &mut self.replicas[which as usize].place {
+                    place.woken();
+                }
+            }
+            Event::Computed(at) => self.computed(at),
+            Event::Crossed(at) => self.crossed(at),
             Event::Deadline(at, number) => self.deadline(at, number, Loss::Deadline),
             Event::QueueDeadline(at, number) => self.deadline(at, number, Loss::Queue),
             Event::Away(which) => self.goes_away(which),
             Event::Back(which) => self.comes_back(which),
             Event::WarmedUp => {
-                let busy = self.busy();
-                self.tally.begin(self.now, busy);
+                let (busy, there) = (self.busy(), self.busy_there());
+                self.tally.begin(self.now, busy, there);
                 let now = self.now;
                 self.replicas.iter_mut().for_each(|replica| replica.begin(now));
             }
@@ -362,7 +392,8 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
     fn fill_entry(&mut self, which: usize) {
         loop {
             let replica = &mut self.replicas[which];
-            if replica.ready.is_empty() && replica.prompts.is_empty() {
+            let prompts = if self.service.elsewhere.is_some() { 0 } else { replica.prompts.len() };
+            if replica.ready.is_empty() && prompts == 0 {
                 return;
             }
             let free = replica.line.entry_free();
@@ -380,8 +411,8 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             let waiting = Waiting {
                 decode: u32::try_from(replica.ready.len()).unwrap_or(u32::MAX),
                 decode_since: since(replica.ready.front(), |active| active.ready),
-                prefill: u32::try_from(replica.prompts.len()).unwrap_or(u32::MAX),
-                prefill_since: since(replica.prompts.front(), |active| active.loaded),
+                prefill: u32::try_from(prompts).unwrap_or(u32::MAX),
+                prefill_since: since(replica.prompts.front().filter(|_| prompts > 0), |active| active.loaded),
                 last_chunk: replica.last_chunk,
             };
             match self.service.policy.choose(&waiting) {
@@ -476,6 +507,7 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
         });
         let pass = &mut self.passes[at as usize];
         (pass.is_prefill, pass.is_last_chunk, pass.entered) = (is_prefill, false, self.now);
+        pass.is_elsewhere = false;
         pass.replica = which as u32;
         pass.members.clear();
         at
@@ -484,11 +516,16 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
     /// A pass is through the line.
     fn through(&mut self, at: u32) {
         let mut pass = std::mem::take(&mut self.passes[at as usize]);
-        self.tally.pass_through(self.now, pass.entered);
+        if !pass.is_elsewhere {
+            self.tally.pass_through(self.now, pass.entered);
+        }
         if pass.is_prefill {
             if pass.is_last_chunk {
                 for member in &pass.members {
-                    self.prompt_done(*member);
+                    match pass.is_elsewhere {
+                        true => self.computed(*member),
+                        false => self.prompt_done(*member),
+                    }
                 }
             }
         } else {

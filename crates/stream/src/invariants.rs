@@ -48,6 +48,11 @@ pub fn of_outcome(outcome: &ServiceOutcome) -> Vec<Violation> {
     for station in &outcome.stations {
         laws.share("the busy share of a station", station.busy);
     }
+    if let Some(prefill) = &outcome.prefill {
+        laws.share("the busy share of what computes prompts", prefill.busy);
+        laws.share("the busy share of the way of keys and values", prefill.transfer_busy);
+        is_average(&mut laws, prefill.crossing);
+    }
     for busy in &outcome.wafers {
         laws.share("the busy share of a wafer", *busy);
     }
@@ -96,7 +101,7 @@ fn parts(laws: &mut Laws, outcome: &ServiceOutcome) {
     }
     let first = outcome.first_token_parts;
     if let Some(token) = &outcome.first_token {
-        let sum = first.room + first.host + first.turn + first.work;
+        let sum = first.room + first.host + first.turn + first.work + first.transfer + first.decode;
         nearly(laws, "parts of the time to first token add up to its mean", sum, token.mean);
     }
 }

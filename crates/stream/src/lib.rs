@@ -19,6 +19,7 @@
 //! | [`mod@line`] | the stations: a pass's whole way, worked out when it enters |
 //! | [`stepwise`] | the same with an event for each station: to hold the line against |
 //! | [`costs`], [`closed_form`] | what a pass takes at each station |
+//! | [`elsewhere`] | prompts that others compute, and the way of their keys and values |
 //! | [`experts`] | which experts tokens want |
 //! | [`kv`], [`prefix_cache`], [`admission`] | room for keys and values, and who gets it |
 //! | [`balancer`] | several machines, and which one a request goes to |
@@ -62,6 +63,7 @@ pub mod balancer;
 pub mod clients;
 pub mod closed_form;
 pub mod costs;
+pub mod elsewhere;
 pub mod engine;
 mod error;
 pub mod event_queue;

@@ -71,6 +71,9 @@ pub struct ServiceOutcome {
     /// Each machine, where there are several behind a balancer, or one is away for a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<ReplicaUse>,
+    /// The place where prompts are computed, where that is not the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<PrefillUse>,
     /// What clients saw, where a service stands between the load and the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientOutcome>,
@@ -200,8 +203,29 @@ pub struct FirstTokenParts {
     pub host: f64,
     /// Waiting until the first chunk enters the line.
     pub turn: f64,
-    /// From there to the first token.
+    /// From there to the first token, or to the end of the prompt where that is computed elsewhere.
     pub work: f64,
+    /// From there until its keys and values are over, where they come from elsewhere.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub transfer: f64,
+    /// From there to the first token.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decode: f64,
+}
+
+const fn is_zero(time: &f64) -> bool {
+    *time == 0.0
+}
+
+/// Use of where prompts are computed elsewhere; the mean of all machines where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PrefillUse {
+    /// Busy share of what computes prompts; of wafers the mean of their slots.
+    pub busy: f64,
+    /// Busy share of the way to the machine.
+    pub transfer_busy: f64,
+    /// Requests whose keys and values wait for the way, or are on it.
+    pub crossing: Average,
 }
 
 /// Use of a station.

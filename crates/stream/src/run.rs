@@ -7,7 +7,7 @@ pub use points::{KeptRun, Point, knee, sweep};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wafersim_answer::{Effort, Pipeline, Provenance, Question, Verified};
+use wafersim_answer::{Effort, Pipeline, PrefillElsewhere, Provenance, Question, Verified};
 use wafersim_mapping::{Mapping, Resolved};
 use wafersim_routing::Trace as RoutingTrace;
 use wafersim_spec::Cycles;
@@ -19,6 +19,7 @@ use crate::admission::{Growing, Whole};
 use crate::balancer::Replicas;
 use crate::clients::Clients;
 use crate::closed_form::{ClosedForm, prompt_times};
+use crate::elsewhere::{Elsewhere, PromptWork};
 use crate::engine::live::FromOutside;
 use crate::engine::{Drafting, Engine, HostMemory, LONGEST_RUN, Length, Progress, Service};
 use crate::error::StreamError;
@@ -119,9 +120,19 @@ pub struct MachineSummary {
     pub closed_form_first_token: f64,
     /// The machine full of micro-batches at the machine's context, by the closed form: output tokens a second.
     pub closed_form_full: f64,
+    /// Where prompts are computed elsewhere: what of the closed form's first token is what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<PrefillElsewhere>,
     /// Code from outside, by kind and id: `policy: patient`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
+}
+
+impl MachineSummary {
+    /// Wafers that decode, and others that compute prompts.
+    pub fn wafers_in_all(&self) -> u32 {
+        self.wafers.saturating_add(self.prefill.as_ref().map_or(0, |prefill| prefill.wafers))
+    }
 }
 
 /// A pass longer than this is no answer but a mistake: 100 s.
@@ -222,9 +233,11 @@ impl Prepared {
         if !(seconds > 0.0 && seconds <= LONGEST_PASS) {
             return Err(StreamError::TooSlow { seconds });
         }
+        // What computes no prompts has no chunks: those of the machine are taken, and not used.
+        let computing = pipeline.of_prompts().unwrap_or(&pipeline);
         let chunk = match scenario.chunk {
             Some(chunk) => {
-                let largest = u32::try_from(pipeline.largest_chunk()).unwrap_or(u32::MAX);
+                let largest = u32::try_from(computing.largest_chunk()).unwrap_or(u32::MAX);
                 if chunk > largest {
                     return Err(setting(
                         "service.chunk",
@@ -234,9 +247,9 @@ impl Prepared {
                 }
                 chunk
             }
-            None => fastest_chunk(&pipeline),
+            None => fastest_chunk(computing),
         };
-        let seconds = pipeline.prefill_chunk(u64::from(chunk), context).latency().seconds(pipeline.clock());
+        let seconds = computing.prefill_chunk(u64::from(chunk), context).latency().seconds(pipeline.clock());
         if !(seconds > 0.0 && seconds <= LONGEST_PASS) {
             return Err(StreamError::TooSlow { seconds });
         }
@@ -292,11 +305,45 @@ impl Server {
         other
     }
 
+    /// Seconds that keys and values of such tokens of a prompt take from where they are computed to the machine; 0 where
+    /// it computes them.
+    fn crossing(&self, before: u64, target: u64) -> f64 {
+        let Question { scenario, model, .. } = self.pipeline.question();
+        if scenario.prefill.is_same() {
+            return 0.0;
+        }
+        let bytes = model.kv_bytes_between(before, target, &scenario.precision);
+        bytes.0 as f64 / self.pipeline.kv_bytes_per_second()
+    }
+
+    /// Prompts that are computed elsewhere; nothing where they are computed here.
+    fn elsewhere(&self, longest: u32) -> Option<Elsewhere<'_>> {
+        let prefill = &self.pipeline.question().scenario.prefill;
+        if prefill.is_same() || !self.prepared.scenario.prefill {
+            return None;
+        }
+        let work = match self.pipeline.of_prompts() {
+            Some(wafers) => PromptWork::Wafers {
+                costs: Box::new(ClosedForm::new(wafers, longest, self.prepared.scenario.prompts)),
+                room: Ledger::new(wafers.kv_room()),
+            },
+            // A scenario without a rate has not been checked.
+            None => PromptWork::rate(prefill.tokens_per_second.unwrap_or(f64::INFINITY)),
+        };
+        let crossing =
+            |before: u32, target: u32| Time::from_seconds(self.crossing(u64::from(before), u64::from(target)));
+        Some(Elsewhere { work, crossing: Box::new(crossing) })
+    }
+
     /// Seconds that a prompt takes on the idle machine from `before` tokens that are in the cache to `target` tokens.
     pub fn prompt_alone(&self, before: u64, target: u64) -> f64 {
-        let times = prompt_times(&self.pipeline, before, target, u64::from(self.chunk));
+        let Some(pipeline) = self.pipeline.of_prompts() else {
+            let rate = self.pipeline.question().scenario.prefill.tokens_per_second.unwrap_or(f64::INFINITY);
+            return target.saturating_sub(before) as f64 / rate + self.crossing(before, target);
+        };
+        let times = prompt_times(pipeline, before, target, u64::from(self.chunk));
         let cycles = times.iter().fold(f64::INFINITY, |least, time| least.min(time.soonest));
-        Cycles(cycles).seconds(self.pipeline.clock())
+        Cycles(cycles).seconds(self.pipeline.clock()) + self.crossing(before, target)
     }
 
     /// The same with code from outside.
@@ -331,6 +378,7 @@ impl Server {
         let context = question.scenario.context;
         let timing = pipeline.timing();
         let full = timing.step_of_full_pipeline().seconds(clock);
+        let first_token = pipeline.closed_form_first_token();
         MachineSummary {
             model: question.model.name.clone(),
             wafer: question.wafer.name.clone(),
@@ -349,8 +397,9 @@ impl Server {
             kv_tokens: room.tokens(),
             kv_bytes_per_token: room.bytes_per_token.0,
             closed_form_per_token: pipeline.step(context).seconds(clock) / timing.tokens_per_step,
-            closed_form_first_token: pipeline.closed_form_first_token().seconds(clock),
+            closed_form_first_token: first_token.total().seconds(clock),
             closed_form_full: timing.tokens_per_step * pipeline.micro_batch() as f64 / full,
+            prefill: pipeline.prefill_elsewhere(&first_token),
             extensions: self.prepared.own_code(),
         }
     }
@@ -517,6 +566,7 @@ impl Server {
             micro_batch: u32::try_from(self.pipeline.micro_batch()).unwrap_or(u32::MAX),
             chunk: self.chunk,
             prefill: scenario.prefill,
+            elsewhere: self.elsewhere(longest),
             prefix_cache: scenario.prefix_cache.then(|| self.host()),
             cache_life: None,
             speculation: Drafting::of(&self.pipeline),

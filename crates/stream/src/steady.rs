@@ -129,6 +129,7 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
         micro_batch: u32::try_from(pipeline.micro_batch()).unwrap_or(u32::MAX),
         chunk: 1,
         prefill: false,
+        elsewhere: None,
         prefix_cache: None,
         cache_life: None,
         speculation: Drafting::of(&pipeline),

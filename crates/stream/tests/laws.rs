@@ -26,6 +26,7 @@ fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service<
         prefill,
         prefix_cache: None,
         cache_life: None,
+        elsewhere: None,
         speculation: None,
         longest: 1 << 20,
         experts: None,

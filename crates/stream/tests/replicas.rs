@@ -27,6 +27,7 @@ fn service(replicas: Replicas) -> Service<'static> {
         prefill: true,
         prefix_cache: Some(HostMemory::default()),
         cache_life: None,
+        elsewhere: None,
         speculation: None,
         longest: 1 << 20,
         experts: None,

@@ -28,6 +28,7 @@ fn service() -> Service<'static> {
         prefill: true,
         prefix_cache: Some(HostMemory::default()),
         cache_life: None,
+        elsewhere: None,
         speculation: None,
         longest: 1 << 20,
         experts: None,

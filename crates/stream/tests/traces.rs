@@ -88,6 +88,7 @@ fn serve(requests: Arc<Trace>) -> wafersim_stream::ServiceOutcome {
         prefill: true,
         prefix_cache: Some(HostMemory { blocks: 100, block_time: Time(1_000_000) }),
         cache_life: None,
+        elsewhere: None,
         speculation: None,
         longest: 1 << 18,
         experts: None,

@@ -49,7 +49,7 @@ pub fn execute(flags: &CostFlags, asked: &Asked) -> Result<(), Failure> {
     let mut answer = answer_without_ranges(&question)?;
     let mix = TokenMix { input_per_output: input_per_output.unwrap_or(answer.context as f64 / AGENT_OUTPUT), cached };
     let load = Load {
-        systems: u64::from(answer.wafers) * u64::from(flags.machines),
+        systems: u64::from(answer.systems()) * u64::from(flags.machines),
         tokens_per_second_per_user: answer.tokens_per_second_per_user,
         tokens_per_second_total: answer.tokens_per_second_total * f64::from(flags.machines),
         mix,

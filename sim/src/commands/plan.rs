@@ -201,7 +201,7 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
 /// So many machines of each row that fits.
 fn of_rows(table: &Plan, wafer: &Wafer, machines: u64) -> Vec<Several> {
     let of_row = |row: &PlanRow| {
-        let (wafers, tokens_per_second) = row.wafers.map(u64::from).zip(row.tokens_per_second_total)?;
+        let (wafers, tokens_per_second) = row.wafers_in_all().map(u64::from).zip(row.tokens_per_second_total)?;
         let each = OneMachine { wafers, users: row.users, tokens_per_second };
         Some(Several::of(wafer, &Economics::default(), each, machines))
     };

@@ -221,7 +221,7 @@ struct Sections {
 impl Sections {
     fn of(flags: &RunFlags, question: &Question, answer: &Answer) -> Result<Self, Failure> {
         let each = OneMachine {
-            wafers: answer.wafers.into(),
+            wafers: answer.systems().into(),
             users: answer.users,
             tokens_per_second: answer.tokens_per_second_total,
         };

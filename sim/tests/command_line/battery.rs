@@ -36,6 +36,7 @@ pub const BATTERY: &[Runs] = runs! {
          --ranges sampled --samples 20 --format json",
         "--model llama-3.1-8b --context 1k --ranges none --set users=2 --wafer example-dojo-like --search \
          none --format json",
+        "@elsewhere.toml --search none --format json",
     ] others ["--model qwen3-8b --context 4k --ranges none --users 3 --search none --profile ideal --format json"];
     "compare": ["@quick.toml @quick.toml --search none --set-b users=2 --format json"]
         others ["@quick.toml @quick.toml --search none --set-b clock_ghz=0.9 --format json"];
@@ -50,13 +51,24 @@ pub const BATTERY: &[Runs] = runs! {
     "size": [
         "@sized.toml --search none --seeds 2 --ttft-p95 300ms --speed-p5 300 --format json",
         "@sized.toml --search none --seeds 2 --speed-p5 1000000 --format json",
+        "@sized-elsewhere.toml --search none --seeds 2 --speed-p5 300 --format json",
         "@sized.toml --search none --seeds 2 --sweep load.users=2,6 --sweep speed_p5=100,1e6 --format json",
     ] others ["@sized.toml --search none --seeds 2 --speed-p5 100 --format json"];
-    "cost": ["--model llama-3.1-8b --context 4k --search none --users 4 --format json"]
+    "cost": [
+        "--model llama-3.1-8b --context 4k --search none --users 4 --format json",
+        "@elsewhere.toml --search none --format json",
+    ]
         others ["--model llama-3.1-8b --context 2k --search none --users 2 --price-kwh 0.08 --format json"];
-    "plan": ["--model llama-3.1-8b --search none --users 1,2 --context 1k,2k --wafers 1,auto --format json"]
+    "plan": [
+        "--model llama-3.1-8b --search none --users 1,2 --context 1k,2k --wafers 1,auto --format json",
+        "@elsewhere.toml --search none --users 1 --context 1k --format json",
+    ]
         others ["--model qwen3-8b --search none --users 1 --context 1k --profile published,ideal --format json"];
-    "stream": ["@load.toml --format json", "@load.toml --sweep load.users=1,3 --format json"]
+    "stream": [
+        "@load.toml --format json",
+        "@load-elsewhere.toml --format json",
+        "@load.toml --sweep load.users=1,3 --format json",
+    ]
         others ["@load.toml --set run.window=1.0 --set load.users=2 --format json"];
     "explain": ["--agent light --set run.window=200 --set run.warm_up=30 --format json"] others [];
     "trace inspect": ["@mooncake.jsonl --format json", "@burst.csv --format json"] others [];
@@ -91,6 +103,7 @@ pub const BATTERY: &[Runs] = runs! {
 };
 
 const QUICK: &str = "model = 'llama-3.1-8b'\nwafers = 1\ncontext = 1024\n";
+const OTHERS: &str = "where = 'other wafers'\nbandwidth = 50e9\n";
 const LOAD: &str = "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\nusers = 4\n[load]\nusers = 6\nthink = 0.05\n\
                     prompt = { median = 300, spread = 0.5 }\noutput = { median = 40 }\n\
                     [run]\nwarm_up = 0.5\nwindow = 3.0\n";
@@ -108,7 +121,12 @@ impl Folder {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let at = |name: &str| folder.path().join(name);
+        let of_machine = format!("[machine.prefill]\n{OTHERS}[load]\n");
+        let (load, sized) = (LOAD.replace("[load]\n", &of_machine), SIZED.replace("[load]\n", &of_machine));
         for (name, text) in [
+            ("elsewhere.toml", format!("{QUICK}[prefill]\n{OTHERS}").as_str()),
+            ("load-elsewhere.toml", load.as_str()),
+            ("sized-elsewhere.toml", sized.as_str()),
             ("quick.toml", QUICK),
             ("load.toml", LOAD),
             ("sized.toml", SIZED),

@@ -108,6 +108,10 @@ fn set() {
         ("wafer.fabric.usable_columns=4000", &["usable_columns", "4000", "fabric.columns", "at most 762"]),
         ("wafer.pe.free_memory=50000", &["pe.free_memory", "50000", "pe.memory"]),
         ("speculation.acceptance=1.5", &["speculation.acceptance", "'1.5'", "0 to 1"]),
+        ("prefill.where=elsewhere", &["prefill.where", "'elsewhere'", "same, other wafers, external"]),
+        ("prefill.where=external", &["prefill.tokens_per_second", "missing", "0.001"]),
+        ("prefill.tokens_per_second=5", &["prefill.tokens_per_second", "\"same\"", "external"]),
+        ("prefill.bandwidth=0", &["prefill.bandwidth", "'0'", "from 1"]),
     ];
     for (set, parts) in cases {
         check(

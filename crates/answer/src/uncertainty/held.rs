@@ -9,7 +9,8 @@ use wafersim_spec::scenario::Profile;
 use super::inputs::{Input, Toggle, What, other_routing};
 use crate::candidates::Way;
 use crate::decode::{DecodePrograms, DecodeTiming};
-use crate::prefill::PromptPrograms;
+use crate::error::AnswerError;
+use crate::first_token::{FirstTokenPrograms, PromptPlace};
 use crate::question::Question;
 use crate::stage::{LayerReading, Ports};
 use crate::written::Kept;
@@ -21,6 +22,8 @@ pub(super) struct Figures {
     pub(super) speed: f64,
     /// Milliseconds from the prompt's arrival to the first token.
     pub(super) first_token_ms: f64,
+    /// The same where keys and values from elsewhere cross while the prompt is computed.
+    pub(super) overlapped_ms: f64,
     /// Users whom the arrangement serves without slowing any.
     pub(super) users_at_full_speed: u64,
 }
@@ -40,14 +43,14 @@ pub(super) struct Held<'a> {
 
 struct Programs {
     decode: DecodePrograms,
-    prompt: PromptPrograms,
+    prompt: FirstTokenPrograms,
 }
 
 impl Programs {
-    fn new(question: &Question, way: &Way) -> Self {
+    fn new(question: &Question, way: &Way, place: PromptPlace) -> Self {
         let kept = &mut Kept::sharing(question);
         let decode = DecodePrograms::new(question, way, kept);
-        Self { decode, prompt: PromptPrograms::new(question, &way.mapped, kept) }
+        Self { decode, prompt: FirstTokenPrograms::new(question, way, place, kept) }
     }
 }
 
@@ -61,7 +64,16 @@ struct Machine<'a> {
 
 impl<'a> Held<'a> {
     /// Writes the programs of a profile's ways, for every toggle among the inputs.
-    pub(super) fn new(question: &'a Question, way: &'a Way, profile: Profile, inputs: &[Input]) -> Self {
+    ///
+    /// # Errors
+    /// Where the model does not fit the other wafers that compute prompts.
+    pub(super) fn new(
+        question: &'a Question,
+        way: &'a Way,
+        profile: Profile,
+        inputs: &[Input],
+    ) -> Result<Self, AnswerError> {
+        let place = PromptPlace::of(question, profile)?;
         let is_toggled = inputs.iter().any(|input| input.toggle() == Some(Toggle::Routing));
         let other = is_toggled.then(|| {
             let mut other = question.clone();
@@ -71,9 +83,11 @@ impl<'a> Held<'a> {
             } else {
                 other.scenario.routing = other_routing(question.scenario.routing);
             }
-            Programs::new(&other, way)
+            let place = place.routed_as(&other);
+            Programs::new(&other, way, place)
         });
-        Self { question, way, profile, assumed: Programs::new(question, way), other }
+        let assumed = Programs::new(question, way, place);
+        Ok(Self { question, way, profile, assumed, other })
     }
 
     /// Tokens per second of each user.
@@ -96,9 +110,12 @@ impl<'a> Held<'a> {
         let Machine { question, clock, reading, programs } = &machine;
         let timing = self.timing(&machine);
         let first_token = programs.prompt.time(question, &self.way.mapped.placement, reading);
+        let is_same = question.scenario.prefill.is_same();
+        let overlapped = if is_same { first_token.total() } else { first_token.overlapped() };
         Figures {
             speed: 1.0 / timing.seconds_at(*clock),
-            first_token_ms: first_token.seconds(*clock) * 1e3,
+            first_token_ms: first_token.total().seconds(*clock) * 1e3,
+            overlapped_ms: overlapped.seconds(*clock) * 1e3,
             users_at_full_speed: timing.users_at_full_speed(question, &self.way.mapped.placement),
         }
     }

@@ -13,12 +13,25 @@ use crate::error::DecideError;
 
 /// A machine that could be bought.
 pub(super) struct Design {
-    /// Wafers of it.
+    /// Wafers of it that decode.
     pub(super) wafers: u32,
     /// Users that it is placed for.
     pub(super) holds: u64,
     /// It, placed; or why it cannot be.
     pub(super) server: Result<Server, String>,
+}
+
+impl Design {
+    /// Wafers of it that compute prompts and do not decode; nothing where it has none.
+    pub(super) fn prefill_wafers(&self) -> Option<u32> {
+        let server = self.server.as_ref().ok()?;
+        Some(server.pipeline().prefill_wafers()).filter(|wafers| *wafers > 0)
+    }
+
+    /// All its wafers.
+    pub(super) fn systems(&self) -> u32 {
+        self.wafers.saturating_add(self.prefill_wafers().unwrap_or(0))
+    }
 }
 
 /// Most users that a machine is placed for, and most wafers of it.

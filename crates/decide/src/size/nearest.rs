@@ -90,7 +90,9 @@ pub(super) fn infeasible(asked: &Asked, all: &[Design], found: &[Found], size: S
 pub(super) fn prompts(asked: &Asked, server: &Server) -> Vec<String> {
     let prompt = |what: &str, before: u64, target: u64| {
         let seconds = server.prompt_alone(before, target.max(before + 1));
-        format!("{what} computes {} tokens: {seconds:.3} s alone", target.saturating_sub(before))
+        let tokens = target.saturating_sub(before);
+        let way = if asked.scenario.machine.prefill.is_same() { "" } else { ", with the way of their keys and values" };
+        format!("{what} computes {tokens} tokens: {seconds:.3} s alone{way}")
     };
     match &asked.scenario.load {
         LoadScenario::Sessions(load) => {

@@ -114,7 +114,7 @@ pub(super) fn tightest<'a>(levels: &'a [Level], outcome: &ServiceOutcome) -> (f6
 pub(super) fn most_users(asked: &Asked, all: &[Design], users: f64) -> Vec<Found> {
     let mut found: Vec<Found> = all.par_iter().map(|design| of_one(asked, design)).collect();
     let mut order: Vec<usize> = (0..all.len()).filter(|at| found[*at].headroom_of_one >= 0.0).collect();
-    let held_for_a_wafer = |at: &usize| all[*at].holds as f64 / f64::from(all[*at].wafers);
+    let held_for_a_wafer = |at: &usize| all[*at].holds as f64 / f64::from(all[*at].systems());
     order.sort_by(|one, other| held_for_a_wafer(other).total_cmp(&held_for_a_wafer(one)));
     let mut fewest: Option<u64> = None;
     for round in order.chunks(ROUND) {
@@ -165,11 +165,11 @@ fn of_design(asked: &Asked, design: &Design, known: &Found, users: f64, fewest: 
     let least = least_of(asked, load);
     // As many users as it must serve to need fewer wafers than what is known.
     let needed = fewest.map(|fewest| {
-        let machines = (fewest.saturating_sub(1) / u64::from(design.wafers)).max(1) as f64;
+        let machines = (fewest.saturating_sub(1) / u64::from(design.systems())).max(1) as f64;
         let needed = users / machines;
         if is_counted(load) { needed.ceil() } else { needed }
     });
-    let is_beaten = fewest.is_some_and(|fewest| fewest <= u64::from(design.wafers));
+    let is_beaten = fewest.is_some_and(|fewest| fewest <= u64::from(design.systems()));
     match needed {
         _ if is_beaten => Found { why_not: Some("more wafers than all of another design".into()), ..known.clone() },
         Some(needed) if !holds(needed) => {

@@ -5,6 +5,7 @@ use wafersim_spec::scenario::Profile;
 
 use crate::certificate;
 use crate::number::{NOTHING, duration, figure, plural, whole};
+use crate::prefill;
 
 /// Ten lines, each for itself: none is wrapped.
 pub(super) fn text(answer: &Answer) -> String {
@@ -45,7 +46,12 @@ pub(super) fn text(answer: &Answer) -> String {
         ("range", range),
         (
             "first token",
-            format!("{}, prompt of {}", duration(answer.time_to_first_token_ms * 1e-3), whole(load.prompt)),
+            format!(
+                "{}, prompt of {}{}",
+                duration(answer.time_to_first_token_ms * 1e-3),
+                whole(load.prompt),
+                answer.prefill.as_ref().map(|place| format!(", {}", prefill::place(place))).unwrap_or_default()
+            ),
         ),
         ("limit", answer.verdict.limit.to_string()),
         ("machine", {

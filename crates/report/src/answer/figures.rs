@@ -7,6 +7,7 @@ use wafersim_spec::scenario::Acceptance;
 use crate::certificate;
 use crate::number::{count, duration, figure, plural, users, whole};
 use crate::paragraph::{heading, labelled};
+use crate::prefill;
 
 pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     let mut text = heading(&format!("Answer (profile {})", answer.profile));
@@ -28,6 +29,9 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
             plural(answer.load.prompt, "token")
         ),
     );
+    if let Some(prefill) = &answer.prefill {
+        line("prompts", prefill::parts(prefill));
+    }
     line("wafers", wafers_line(answer, wafer));
     if let Some(words) = considered_line(answer) {
         line("compared", words);
@@ -55,7 +59,13 @@ fn wafers_line(answer: &Answer, wafer: &Wafer) -> String {
     let idle = answer.wafers.saturating_sub(answer.load.wafers_used);
     let idle =
         if idle > 0 { format!("; {idle} of them idle, which is faster than longer ways") } else { String::new() };
-    format!("{} x {}, {}{idle}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title)
+    let prompts = match (&answer.prefill, answer.wafers_in_all) {
+        (Some(prefill), Some(all)) if prefill.wafers > 0 => {
+            format!("; {} more for prompts, {} in all", whole(u64::from(prefill.wafers)), whole(u64::from(all)))
+        }
+        _ => String::new(),
+    };
+    format!("{} x {}, {}{idle}{prompts}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title)
 }
 
 /// Speeds on the numbers of wafers that were compared.

@@ -2,7 +2,7 @@
 //! every line, so that tables can be put together.
 
 use wafersim_answer::plan::{Plan, PlanRow};
-use wafersim_answer::{Corner, Ranges, Sampled, Spread};
+use wafersim_answer::{Corner, PrefillElsewhere, Ranges, Sampled, Spread};
 use wafersim_stream::steady::Steady;
 
 use super::WithRuns;
@@ -39,10 +39,19 @@ const FIELDS: &[Field] = &[
     ("limit", |_, row| row.limit.clone()),
 ];
 
-/// A figure of ranges.
-type RangeField<T> = (&'static str, fn(&T) -> String);
+/// A figure of a part.
+type PartField<T> = (&'static str, fn(&T) -> String);
 
-const CORNER_FIELDS: &[RangeField<Corner>] = &[
+/// What is said of prompts that are computed elsewhere, where any are.
+const PREFILL_FIELDS: &[PartField<PrefillElsewhere>] = &[
+    ("prefill_where", |prefill| prefill.place.to_string()),
+    ("prefill_wafers", |prefill| prefill.wafers.to_string()),
+    ("prefill_prompt_time_ms", |prefill| prefill.prompt_time_ms.to_string()),
+    ("prefill_transfer_time_ms", |prefill| prefill.transfer_time_ms.to_string()),
+    ("prefill_decode_time_ms", |prefill| prefill.decode_time_ms.to_string()),
+];
+
+const CORNER_FIELDS: &[PartField<Corner>] = &[
     ("tokens_per_second_per_user_low", |corner| corner.tokens_per_second_per_user.low.to_string()),
     ("tokens_per_second_per_user_high", |corner| corner.tokens_per_second_per_user.high.to_string()),
     ("time_to_first_token_ms_low", |corner| corner.time_to_first_token_ms.low.to_string()),
@@ -53,7 +62,7 @@ const CORNER_FIELDS: &[RangeField<Corner>] = &[
     ("max_users_high", |corner| optional(corner.max_users.high)),
 ];
 
-const SAMPLED_FIELDS: &[RangeField<Sampled>] = &[
+const SAMPLED_FIELDS: &[PartField<Sampled>] = &[
     ("tokens_per_second_per_user_p5", |sampled| sampled.p5.tokens_per_second_per_user.to_string()),
     ("tokens_per_second_per_user_p50", |sampled| sampled.p50.tokens_per_second_per_user.to_string()),
     ("tokens_per_second_per_user_p95", |sampled| sampled.p95.tokens_per_second_per_user.to_string()),
@@ -124,16 +133,20 @@ fn written(plan: &Plan, runs: Option<&[Option<Steady>]>) -> Result<String, Repor
     let swept: Vec<&str> = swept(plan).collect();
     // What is swept has a column of its own.
     let fields: Vec<&Field> = FIELDS.iter().filter(|(name, _)| !swept.contains(&setting_of(name))).collect();
+    let is_elsewhere = plan.rows.iter().any(|row| row.prefill.is_some());
+    let prefill_fields = if is_elsewhere { PREFILL_FIELDS } else { &[] };
     let names = swept
         .iter()
         .copied()
         .chain(fields.iter().map(|(name, _)| *name))
+        .chain(prefill_fields.iter().map(|(name, _)| *name))
         .chain(range_names(plan.ranges))
         .chain(run_fields.iter().map(|(name, _)| *name));
     let lines = plan.rows.iter().enumerate().map(|(index, row)| {
         let run = runs.and_then(|runs| runs.get(index)?.as_ref());
         let record = swept.iter().map(|path| swept_value(row, path));
         let record = record.chain(fields.iter().map(|(_, value)| value(plan, row)));
+        let record = record.chain(prefill_fields.iter().map(|(_, value)| optional(row.prefill.as_ref().map(value))));
         let record = record.chain(range_values(plan.ranges, row));
         record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value)))).collect()
     });

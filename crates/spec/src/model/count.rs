@@ -266,6 +266,18 @@ impl Model {
         self.layers.iter().map(|layer| layer.attention.state_bytes(precision.activations)).sum()
     }
 
+    /// Bytes that the tokens of a user from `before` to `until` leave, over all layers: keys and values of those that
+    /// later tokens can still see, latent where the layer keeps them so, and states, which come as a whole.
+    pub fn kv_bytes_between(&self, before: u64, until: u64, precision: &Precision) -> Bytes {
+        let computed = until.saturating_sub(before);
+        let of_layer = |layer: &Layer| {
+            let tokens = layer.attention.reach().visible(until).min(computed);
+            precision.kv_cache.storage(layer.attention.kv_width()) * tokens
+        };
+        let states = if computed > 0 { self.state_bytes_per_user(precision) } else { Bytes::ZERO };
+        self.layers.iter().map(of_layer).sum::<Bytes>() + states
+    }
+
     /// Elements that one token adds to the KV cache, over all layers.
     pub fn kv_elements_per_token(&self) -> u64 {
         self.layers.iter().map(|layer| layer.attention.kv_width()).sum()

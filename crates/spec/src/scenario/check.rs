@@ -35,6 +35,7 @@ impl ScenarioFile {
             settings::check(file, "precision.router", Given::Word(router.name()))?;
         }
         let speculation = self.speculation.check(file)?;
+        let prefill = self.prefill.check(file)?;
         for (path, value) in self.wafer_parameters.entries() {
             check_wafer_parameter(file, path, *value)?;
         }
@@ -58,6 +59,7 @@ impl ScenarioFile {
             precision_source: None,
             draft_precision: None,
             speculation,
+            prefill,
             wafer_overrides: self.wafer_parameters.entries().to_vec(),
         })
     }
@@ -166,6 +168,7 @@ impl Scenario {
             let (file, field, problem) = ("scenario".into(), field.into(), format!("is {value}"));
             return Err(SpecError::Field { file, field, problem, allowed: allowed.into() });
         }
+        self.prefill.check("scenario")?;
         let most = model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
         for (field, tokens) in [("context", self.context), ("prompt", self.prompt)] {
             if tokens > most {

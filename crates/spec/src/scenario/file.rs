@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Acceptance, ExpertPlacement, Profile, RoutingModel, Verification, WaferCount};
+use super::{Acceptance, ExpertPlacement, PrefillFile, Profile, RoutingModel, Verification, WaferCount};
 use crate::data_type::DataType;
 use crate::error::SpecError;
 use crate::file::read_text;
@@ -55,6 +55,9 @@ pub struct ScenarioFile {
     /// Speculative decoding.
     #[serde(default, skip_serializing_if = "SpeculationFile::is_empty")]
     pub speculation: SpeculationFile,
+    /// Where prompts are computed.
+    #[serde(default, skip_serializing_if = "PrefillFile::is_empty")]
+    pub prefill: PrefillFile,
     /// Changes of wafer parameters.
     #[serde(default, skip_serializing_if = "WaferParameters::is_empty")]
     pub wafer_parameters: WaferParameters,
@@ -360,6 +363,7 @@ impl ScenarioFile {
             clock_ghz: over.clock_ghz.or(self.clock_ghz),
             precision: self.precision.merge(over.precision),
             speculation: self.speculation.merge(over.speculation),
+            prefill: self.prefill.merge(over.prefill),
             wafer_parameters,
         }
     }

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::{Acceptance, ExpertPlacement, Profile, RoutingModel, ScenarioFile, Speculation, Verification, WaferCount};
+use super::{
+    Acceptance, ExpertPlacement, PrefillPlace, Profile, RoutingModel, ScenarioFile, Speculation, Verification,
+    WaferCount,
+};
 use crate::error::{SpecError, nearest_name};
 use crate::wafer::{DECLARATIONS, Declaration};
 
@@ -81,6 +84,10 @@ settings! {
     "speculation.draft_cost", Kind::Real(0.0, 1.0), "Time to propose a token, as a fraction of the model's own.";
     "speculation.draft_model", Kind::Name, "Model that drafts, placed beside the model: as model, or mtp for the checkpoint's own.";
     "speculation.verification", Kind::Choice(Verification::NAMES), "How a draft is verified.";
+    "prefill.where", Kind::Choice(PrefillPlace::NAMES), "Where prompts are computed: by the wafers that decode, by other wafers of the same kind, by something else.";
+    "prefill.wafers", Kind::Whole(1, WaferCount::MOST as u64), "Other wafers that compute prompts; as many as decode uses where left out.";
+    "prefill.bandwidth", Kind::Real(1.0, 1e18), "Bytes a second of keys and values to the wafers that decode; one wafer's links where left out.";
+    "prefill.tokens_per_second", Kind::Real(0.001, 1e12), "Tokens of prompts a second that something else computes; needed then.";
 }
 
 impl Kind {
@@ -209,6 +216,10 @@ impl ScenarioFile {
             "speculation.draft_model" => put(&mut self.speculation.draft_model, value),
             "speculation.verification" => put(&mut self.speculation.verification, value),
             "speculation.draft_cost" => put(&mut self.speculation.draft_cost, value),
+            "prefill.where" => put(&mut self.prefill.place, value),
+            "prefill.wafers" => put(&mut self.prefill.wafers, value),
+            "prefill.bandwidth" => put(&mut self.prefill.bandwidth, value),
+            "prefill.tokens_per_second" => put(&mut self.prefill.tokens_per_second, value),
             _ => None,
         }
     }
@@ -250,7 +261,7 @@ pub fn without_suffix(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PrecisionFile, Scenario};
+    use super::super::{PrecisionFile, PrefillFile, Scenario};
     use super::*;
 
     #[test]
@@ -296,6 +307,14 @@ mod tests {
             // An accepted length is one of a draft.
             file.speculation.draft_length =
                 file.speculation.draft_length.or(file.speculation.accepted_length.map(|_| 64));
+            // What is said of another place needs the place, and one that is no wafer its rate.
+            if file.prefill != PrefillFile::default() {
+                let rate = file.prefill.tokens_per_second;
+                let place = if rate.is_some() { PrefillPlace::External } else { PrefillPlace::OtherWafers };
+                let place = file.prefill.place.get_or_insert(place);
+                let needs_rate = *place == PrefillPlace::External;
+                file.prefill.tokens_per_second = rate.or(needs_rate.then_some(1000.0));
+            }
             file.check("--set").unwrap();
         }
     }
@@ -330,6 +349,7 @@ mod tests {
             clock_ghz: Some(_),
             precision: _,
             speculation: _,
+            prefill: _,
             wafer_parameters: _,
         } = file
         else {

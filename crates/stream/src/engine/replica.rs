@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::elsewhere::Place;
 use super::{Engine, Event};
 use crate::balancer::Standing;
 use crate::costs::Costs;
@@ -14,12 +15,14 @@ use crate::request::{BLOCK, Request};
 use crate::time::Time;
 
 /// One machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Replica {
     pub(super) is_up: bool,
     pub(super) line: Line,
     pub(super) ledger: Ledger,
     pub(super) cache: PrefixCache,
+    /// What it has elsewhere.
+    pub(super) place: Option<Place>,
     pub(super) host_free: Time,
     /// When the draft model takes the next draft.
     pub(super) drafter_free: Time,
@@ -48,12 +51,13 @@ pub(super) struct ReplicaCounts {
 
 impl Replica {
     /// An idle one.
-    pub(super) fn new(line: Line, ledger: Ledger, cache: PrefixCache) -> Self {
+    pub(super) fn new(line: Line, ledger: Ledger, cache: PrefixCache, place: Option<Place>) -> Self {
         Self {
             is_up: true,
             line,
             ledger,
             cache,
+            place,
             host_free: Time::ZERO,
             drafter_free: Time::ZERO,
             waiting: VecDeque::new(),
@@ -139,6 +143,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         }
         let replica = &mut self.replicas[which as usize];
         replica.line.stop(now);
+        if let (Some(place), Some(elsewhere)) = (&mut replica.place, &self.service.elsewhere) {
+            place.stop(now, elsewhere);
+        }
         replica.ledger = self.room.clone();
         replica.cache = PrefixCache::new(self.service.host_blocks(), self.service.cache_life);
         (replica.host_free, replica.drafter_free, replica.last_chunk) = (now, now, None);

@@ -40,6 +40,11 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             replica: 0,
             filled: 0,
             way: Way::Chunks,
+            there: 0,
+            from: 0,
+            is_crossing: false,
+            computed: Time::ZERO,
+            crossed: Time::ZERO,
             cached: 0,
             produced: 0,
             reserved: 0,
@@ -70,7 +75,11 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     pub(super) fn arrived(&mut self, at: u32) {
         let request = self.requests[at as usize].request.clone();
         let all = u64::from(request.prompt) + u64::from(request.output);
-        let is_possible = all <= u64::from(self.service.longest) && self.room.could_ever_hold(all);
+        let prompt = u64::from(request.prompt);
+        let elsewhere = self.service.elsewhere.as_ref();
+        let is_possible = all <= u64::from(self.service.longest)
+            && self.room.could_ever_hold(all)
+            && elsewhere.is_none_or(|elsewhere| elsewhere.work.could_ever_hold(prompt));
         let which = if is_possible { self.choose(&request) } else { None };
         if is_possible && self.load.asks() && !self.asked(at, &request, which) {
             return;
@@ -221,9 +230,15 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             return;
         }
         let active = &mut self.requests[at as usize];
-        active.loaded = self.now;
+        (active.loaded, active.from) = (self.now, active.filled);
         if self.service.prefill {
-            active.way = self.costs.way(active.filled, active.target, self.service.chunk);
+            let (filled, target) = (active.filled, active.target);
+            let way = match self.is_elsewhere() {
+                true => self.way_there(filled, target),
+                false => self.costs.way(filled, target, self.service.chunk),
+            };
+            let active = &mut self.requests[at as usize];
+            active.way = way;
             self.replicas[active.replica as usize].prompts.push_back(at);
             self.note_prompts();
             return;
@@ -234,7 +249,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     /// The blocks of the prompt can be used by others from now on.
-    fn share_prompt(&mut self, at: u32) {
+    pub(super) fn share_prompt(&mut self, at: u32) {
         if self.service.prefix_cache.is_none() {
             return;
         }
@@ -294,8 +309,16 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         if active.produced == 0 {
             active.first_token = now;
             let entry = active.first_entry.unwrap_or(now);
-            let parts =
-                [active.admitted - active.arrived, active.loaded - active.admitted, entry - active.loaded, now - entry];
+            let is_elsewhere = self.service.elsewhere.is_some();
+            let [computed, crossed] = if is_elsewhere { [active.computed, active.crossed] } else { [now; 2] };
+            let parts = [
+                active.admitted - active.arrived,
+                active.loaded - active.admitted,
+                entry - active.loaded,
+                computed - entry,
+                crossed - computed,
+                now - crossed,
+            ];
             self.tally.first_token(now - active.arrived, parts);
         }
         active.produced += tokens;
@@ -343,7 +366,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     /// Whether the request was taken back, or is gone already; then its place is free.
-    fn left(&mut self, at: u32) -> bool {
+    pub(super) fn left(&mut self, at: u32) -> bool {
         let active = &self.requests[at as usize];
         let (is_cancelled, is_ghost) = (active.is_cancelled, active.is_ghost);
         if is_ghost {
@@ -355,6 +378,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     pub(super) fn free_room(&mut self, at: u32) {
+        self.leave_place(at);
         let active = &mut self.requests[at as usize];
         let replica = &mut self.replicas[active.replica as usize];
         replica.ledger.change(u64::from(active.own), 0);
@@ -366,7 +390,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     /// The next token can be made, after the draft where there is one.
-    fn make_ready(&mut self, at: u32) {
+    pub(super) fn make_ready(&mut self, at: u32) {
         let active = &self.requests[at as usize];
         if self.service.speculation.is_some() {
             let step = self.costs.step_of(active.request.prompt.saturating_add(active.produced));

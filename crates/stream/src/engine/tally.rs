@@ -6,8 +6,8 @@ use crate::line::Waits;
 use crate::load::LoadSource;
 use crate::observer::{Levels, Observer};
 use crate::result::{
-    Ended, FirstTokenParts, KvUse, Little, Queues, ReplicaUse, ServiceOutcome, State, StationUse, Steadiness,
-    StepParts, WorkDone,
+    Ended, FirstTokenParts, KvUse, Little, PrefillUse, Queues, ReplicaUse, ServiceOutcome, State, StationUse,
+    Steadiness, StepParts, WorkDone,
 };
 use crate::statistics::{BatchMeans, Course, Distribution, RateMeans, TimeAverage};
 use crate::time::Time;
@@ -45,6 +45,7 @@ pub(super) struct Tally {
     pub(super) prefill: TimeAverage,
     pub(super) entry: TimeAverage,
     pub(super) passes: TimeAverage,
+    pub(super) crossing: TimeAverage,
     pub(super) kv: TimeAverage,
     pub(super) tokens: RateMeans,
     pub(super) prompt_tokens: RateMeans,
@@ -63,11 +64,12 @@ pub(super) struct Tally {
     step_sums: [u128; 7],
     step_time: u128,
     step_count: u64,
-    first_sums: [u128; 4],
+    first_sums: [u128; 6],
     first_count: u64,
     pass_time: u128,
     request_time: u128,
     busy_before: Vec<u64>,
+    there_before: [u64; 2],
 }
 
 impl Tally {
@@ -83,6 +85,7 @@ impl Tally {
             prefill: TimeAverage::default(),
             entry: TimeAverage::default(),
             passes: TimeAverage::default(),
+            crossing: TimeAverage::default(),
             kv: TimeAverage::default(),
             tokens: RateMeans::new(Time::ZERO),
             prompt_tokens: RateMeans::new(Time::ZERO),
@@ -100,23 +103,25 @@ impl Tally {
             step_sums: [0; 7],
             step_time: 0,
             step_count: 0,
-            first_sums: [0; 4],
+            first_sums: [0; 6],
             first_count: 0,
             pass_time: 0,
             request_time: 0,
             busy_before: vec![0; stations],
+            there_before: [0; 2],
         }
     }
 
     /// The window begins: what was counted before is forgotten, what is there stays.
-    pub(super) fn begin(&mut self, now: Time, busy: Vec<u64>) {
-        let levels = [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv];
+    pub(super) fn begin(&mut self, now: Time, busy: Vec<u64>, there: [u64; 2]) {
+        let levels =
+            [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.crossing, self.kv];
         let mut levels = levels.map(|mut level| {
             level.reset(now);
             level
         });
-        *self = Self { start: now, busy_before: busy, ..Self::new(0) };
-        [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv] =
+        *self = Self { start: now, busy_before: busy, there_before: there, ..Self::new(0) };
+        [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.crossing, self.kv] =
             std::mem::take(&mut levels);
         self.course = Course::new(now, self.inside.value());
         self.tokens = RateMeans::new(now);
@@ -166,7 +171,7 @@ impl Tally {
         u128::from((now - from.max(self.start)).0)
     }
 
-    pub(super) fn first_token(&mut self, took: Time, parts: [Time; 4]) {
+    pub(super) fn first_token(&mut self, took: Time, parts: [Time; 6]) {
         self.first_tokens.add(took.nanoseconds(), 1);
         self.first_token_means.add(took.seconds());
         for (sum, part) in self.first_sums.iter_mut().zip(parts) {
@@ -273,8 +278,8 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         // A run that ends in its warm-up has an empty window: what it has counted is of no window.
         let has_window = now > self.length.warm_up;
         if !has_window {
-            let busy = self.busy();
-            self.tally.begin(now, busy);
+            let (busy, there) = (self.busy(), self.busy_there());
+            self.tally.begin(now, busy, there);
         }
         let tally = &self.tally;
         let steady = if has_window {
@@ -316,7 +321,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         self.totals.owed = self.totals.asked - self.totals.produced;
         // The law, from two sides: the area under the number, and the sum of times. Who is still inside counts with the
         // time so far.
-        let in_line = self.passes.iter().filter(|pass| !pass.members.is_empty());
+        let in_line = self.passes.iter().filter(|pass| !pass.members.is_empty() && !pass.is_elsewhere);
         let in_line: u128 = in_line.map(|pass| tally.in_window(now, pass.entered)).sum();
         let inside = self.requests.iter().filter(|active| active.is_inside);
         let inside: u128 = inside.map(|active| tally.in_window(now, active.arrived)).sum();
@@ -358,7 +363,14 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
                 micro_batch: tally.micro_batch_users as f64 / tally.micro_batches.max(1) as f64,
             },
             step_parts: StepParts { service, draft, stage, expert, prefill, links, room },
-            first_token_parts: FirstTokenParts { room: first[0], host: first[1], turn: first[2], work: first[3] },
+            first_token_parts: FirstTokenParts {
+                room: first[0],
+                host: first[1],
+                turn: first[2],
+                work: first[3],
+                transfer: first[4],
+                decode: first[5],
+            },
             wafers: wafers(&stations),
             stations,
             kv: KvUse {
@@ -374,6 +386,12 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
                     * self.costs.stations().len() as u64,
             },
             replicas,
+            prefill: self.is_elsewhere().then(|| {
+                let all = window as f64 * self.replicas.len() as f64;
+                let now = self.busy_there();
+                let busy = |at: usize| (now[at].saturating_sub(tally.there_before[at]) as f64 / all).min(1.0);
+                PrefillUse { busy: busy(0), transfer_busy: busy(1), crossing: level(tally.crossing) }
+            }),
             clients: None,
             tasks: self.load.tasks(now),
         };

@@ -178,6 +178,7 @@ impl KnownService {
             micro_batch: 1,
             chunk: u32::MAX,
             prefill: true,
+            elsewhere: None,
             prefix_cache: Some(HostMemory::default()),
             cache_life: life,
             speculation: None,

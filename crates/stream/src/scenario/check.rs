@@ -216,6 +216,11 @@ impl StreamFile {
             let allowed = "only with prefix_cache = true".to_owned();
             return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
         }
+        if !machine.prefill.is_same() && service.prefill == Some(false) {
+            let problem = format!("is false, but machine.prefill.where is \"{}\"", machine.prefill.place);
+            let allowed = "nothing, or true: with false no prompts are computed at all".to_owned();
+            return Err(checks.refuse("service.prefill", problem, allowed));
+        }
         let (experts, routing) = experts(&checks, service.experts, self.routing)?;
         let longest = u32::try_from(machine.context).unwrap_or(u32::MAX);
         let allowed = clients.as_ref().and_then(|clients| clients.plan.context).unwrap_or(u32::MAX);
