@@ -131,9 +131,7 @@ impl<'a> Alike<'a> {
             Formula::NormScale { sums, width, epsilon } => {
                 norm::norm_scale(context, pe, *sums, MeanSquare { width: *width, epsilon: *epsilon })
             }
-            Formula::Times { operands, factors, pairs } => {
-                norm::times(context, pe, operands, *factors, pairs.as_ref())
-            }
+            Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, *factors, pairs.as_ref()),
             Formula::Rope { x, head_dim, rotary, position, users } => {
                 let [head_dim, rotary, position, users] = [*head_dim, *rotary, *position, *users];
                 let rotation = attention::Rotation { head_dim, rotary, position, users };
