@@ -143,8 +143,8 @@ impl Head {
         if self.overrides.is_empty() { body } else { format!("{body}\n{}", self.grid().markdown()) }
     }
 
-    /// A table with columns at its end, alike in all rows: `overrides` (as `path=value`, with semicolons between),
-    /// `version`, `commit`.
+    /// A table with columns at its end, alike in all rows: `overrides` (as `path=value`, with semicolons between, and of
+    /// long lists the ends), `version`, `commit`.
     ///
     /// # Errors
     /// Where the body is no table.
@@ -152,7 +152,7 @@ impl Head {
         let failed = |error: String| ReportError::Format { format: "CSV", reason: error };
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(body.as_bytes());
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let pairs = self.overrides.iter().map(|one| format!("{}={}", one.path, shown(&one.value)));
+        let pairs = self.overrides.iter().map(|one| format!("{}={}", one.path, shortened(&one.value)));
         let cells = [
             pairs.collect::<Vec<_>>().join("; "),
             self.made_by.version.into(),
@@ -171,7 +171,7 @@ impl Head {
     fn grid(&self) -> Grid {
         let mut grid = Grid::new([("setting", Side::Left), ("asked", Side::Right), ("default", Side::Right)]);
         for Override { path, value, default } in &self.overrides {
-            grid.row([path.clone(), shown(value), shown(default)]);
+            grid.row([path.clone(), shortened(value), shown(default)]);
         }
         grid
     }
@@ -186,6 +186,25 @@ fn shown(value: &Value) -> String {
         Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, |real| real.to_string()),
         Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(","),
         other => other.to_string(),
+    }
+}
+
+/// Most characters of a value that stands in every row of a table.
+const LONGEST: usize = 200;
+
+/// The same, of a long list its first two values, its last one and how many there are: a list of ten thousand in each
+/// row of its table would be most of it.
+fn shortened(value: &Value) -> String {
+    let text = shown(value);
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    let values: Vec<&str> = text.split(',').collect();
+    match values.as_slice() {
+        [first, second, .., last] if first.len() + second.len() + last.len() <= LONGEST => {
+            format!("{first},{second},..,{last} ({} values)", values.len())
+        }
+        _ => text.chars().take(LONGEST).chain("..".chars()).collect(),
     }
 }
 
@@ -245,6 +264,18 @@ mod tests {
         let expected = "a,b,overrides,version,commit\n1,\"x,y\",wafer.link.latency=0.1,1.2.3,abc\n\
                         2,z,wafer.link.latency=0.1,1.2.3,abc\n";
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn long_lists_are_not_in_every_row() {
+        let of = |value: Value| {
+            let asked = Override { path: "--context".into(), value, default: Value::Null };
+            head().with([asked]).csv("a\n1\n").unwrap().lines().nth(1).unwrap().to_owned()
+        };
+        let list = (1..=10_000).map(|value| value.to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(of(json!(list)), "1,\"--context=1,2,..,10000 (10000 values)\",1.2.3,abc");
+        assert_eq!(of(json!("x".repeat(300))), format!("1,--context={}..,1.2.3,abc", "x".repeat(200)));
+        assert_eq!(of(json!("1,2,3")), "1,\"--context=1,2,3\",1.2.3,abc");
     }
 
     #[test]
