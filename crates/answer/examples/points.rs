@@ -4,8 +4,8 @@
 //! The grid is 17 contexts from 1k to 128k by 7 numbers of users from 1 to 64; `grid=plan` asks 1,000 points, ten
 //! contexts by ten numbers of users by 17 to 26 wafers, and `grid=bench` those of the bench `plan`. `model=NAME` and
 //! `wafers=N` ask something else; `mapping=NAME|FILE` gives a mapping; `repeat=N` answers it so many times, each time
-//! anew; `rows=yes` prints the rows as JSON. The digest is over all rows: a change that only makes this faster leaves it
-//! as it is.
+//! anew; `rows=yes` prints the rows as JSON. The digest is over all rows: a change that only makes this faster leaves
+//! it as it is.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 

@@ -247,8 +247,8 @@ impl Question {
         Self { scenario, draft: None, mapping: self.open_mapping(), ..self.clone() }
     }
 
-    /// The question to the other wafers that compute prompts, where their number is given: one user with the prompt, who
-    /// is arranged as if it were to be answered there. Its search takes place once.
+    /// The question to the other wafers that compute prompts, where their number is given: one user with the prompt,
+    /// who is arranged as if it were to be answered there. Its search takes place once.
     pub(crate) fn prompts_there(&self) -> Option<&Self> {
         let wafers = self.scenario.prefill.wafers?;
         let there = || {

@@ -143,8 +143,8 @@ impl Head {
         if self.overrides.is_empty() { body } else { format!("{body}\n{}", self.grid().markdown()) }
     }
 
-    /// A table with columns at its end, alike in all rows: `overrides` (as `path=value`, with semicolons between, and of
-    /// long lists the ends), `version`, `commit`.
+    /// A table with columns at its end, alike in all rows: `overrides` (as `path=value`, with semicolons between, and
+    /// of long lists the ends), `version`, `commit`.
     ///
     /// # Errors
     /// Where the body is no table.

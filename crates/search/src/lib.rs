@@ -13,8 +13,8 @@
 //! | [`mod@ablate`] | what each decision of a found mapping gives |
 //!
 //! What is found for the default question, and what each decision of it gives, stands in
-//! docs/src/can-qwen3-coder-run-at-2000.md. Memory binds there: converted tiles of all chosen experts take most of what is
-//! not weights.
+//! docs/src/can-qwen3-coder-run-at-2000.md. Memory binds there: converted tiles of all chosen experts take most of what
+//! is not weights.
 //!
 //! The same seed gives the same mapping with any number of threads: candidates are judged in parallel and compared in
 //! their order.

@@ -143,8 +143,8 @@ pub struct State {
     pub now: f64,
     /// Seconds that the simulation is behind the clock.
     pub lag: f64,
-    /// Busy time of the slots of each wafer so far, in simulated seconds: the mean of its slots; of several machines one
-    /// after the other.
+    /// Busy time of the slots of each wafer so far, in simulated seconds: the mean of its slots; of several machines
+    /// one after the other.
     pub wafers: Vec<f64>,
     /// Accounts, by organisation.
     pub accounts: Vec<Vec<LimitState>>,

@@ -1,7 +1,7 @@
 //! The socket and the paths: what is let in, for how long, and how it ends.
 //!
-//! Limits: bytes of a body, bytes of bodies that are read at once, connections, time to send headers and a body. At the end no
-//! new connection is taken; who is served has some time to be done, and what is cut then is told so.
+//! Limits: bytes of a body, bytes of bodies that are read at once, connections, time to send headers and a body. At the
+//! end no new connection is taken; who is served has some time to be done, and what is cut then is told so.
 
 mod answering;
 mod live_page;
@@ -103,7 +103,8 @@ struct App {
     closing: watch::Receiver<bool>,
 }
 
-/// Listens and serves until SIGINT or SIGTERM; a second one ends it at once. `ready` hears of the address that is listened on.
+/// Listens and serves until SIGINT or SIGTERM; a second one ends it at once. `ready` hears of the address that is
+/// listened on.
 ///
 /// # Errors
 /// Where the address cannot be listened on, or the system gives no threads.

@@ -305,8 +305,8 @@ impl Server {
         other
     }
 
-    /// Seconds that keys and values of such tokens of a prompt take from where they are computed to the machine; 0 where
-    /// it computes them.
+    /// Seconds that keys and values of such tokens of a prompt take from where they are computed to the machine; 0
+    /// where it computes them.
     fn crossing(&self, before: u64, target: u64) -> f64 {
         let Question { scenario, model, .. } = self.pipeline.question();
         if scenario.prefill.is_same() {

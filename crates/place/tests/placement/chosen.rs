@@ -163,7 +163,8 @@ proptest! {
         }; 48];
         let division = Division { slots, columns, rows, layers_per_slot };
         let wafers = if wafers == 0 { WaferCount::Auto } else { WaferCount::Exactly(wafers) };
-        if let Some(placement) = placed(&Request { division, wafers, layers: Choices::OfLayers(&layers), ..request(&model) }) {
+        let layers = Choices::OfLayers(&layers);
+        if let Some(placement) = placed(&Request { division, wafers, layers, ..request(&model) }) {
             let kv = &placement.layouts[0].kv;
             prop_assert!(kv.dimension_split * kv.sequence_split * kv.head_copies <= kv.columns_per_head);
             if let Some(layers) = layers_per_slot.of(48) {

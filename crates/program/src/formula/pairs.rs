@@ -1,5 +1,5 @@
-//! Pairs of tokens and experts, in the order in which they are worked on. A chunk of a prompt has all of its tokens with
-//! all of their experts, tens of thousands of pairs: those are counted, not listed.
+//! Pairs of tokens and experts, in the order in which they are worked on. A chunk of a prompt has all of its tokens
+//! with all of their experts, tens of thousands of pairs: those are counted, not listed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

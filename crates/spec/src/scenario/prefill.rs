@@ -21,8 +21,8 @@ pub struct Prefill {
     /// carry (`link.bandwidth` of the wafer). 1 to 1e18.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<f64>,
-    /// Tokens of prompts that are computed in a second, one prompt after the other. Of [`PrefillPlace::External`], where
-    /// it is needed, alone. 0.001 to 1e12.
+    /// Tokens of prompts that are computed in a second, one prompt after the other. Of [`PrefillPlace::External`],
+    /// where it is needed, alone. 0.001 to 1e12.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_second: Option<f64>,
 }

@@ -167,8 +167,8 @@ impl ClientProfile {
             }
             // 1.18: the main request is sent 6 times.
             "opencode" => (Some(32_000), vec![layer(5, backoff(2.0, 2.0, 30.0, [1.0, 1.25]), HeaderRule::Obey)]),
-            // 0.24: the SDK 4 times, in 7 tries, in 11 of the stream. Told to come again after 2 s, it sent 28 requests 2.0 s
-            // apart, and 60.0 s later 28 more: its own tries hear the header too, which those of 0.15 did not.
+            // 0.24: the SDK 4 times, in 7 tries, in 11 of the stream. Told to come again after 2 s, it sent 28 requests
+            // 2.0 s apart, and 60.0 s later 28 more: its own tries hear the header too, which those of 0.15 did not.
             "qwen-code" => {
                 let sdk = layer(3, OPENAI.backoff, HeaderRule::RefuseAbove(120.0));
                 let own = layer(6, backoff(1.5, 2.0, 30.0, [0.7, 1.3]), HeaderRule::Obey);

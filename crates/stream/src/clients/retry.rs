@@ -16,8 +16,9 @@ impl Retry {
         Self { retries: vec![0; profile.layers.len()] }
     }
 
-    /// A try failed, and the service said to come again after `hint`, or nothing of it: the wait before the next one, or
-    /// nothing where all layers are at their end. The innermost layer that has a try left waits, and those in it begin again.
+    /// A try failed, and the service said to come again after `hint`, or nothing of it: the wait before the next one,
+    /// or nothing where all layers are at their end. The innermost layer that has a try left waits, and those in it
+    /// begin again.
     /// `random` draws from 0 to 1.
     pub fn next(
         &mut self,

@@ -84,7 +84,8 @@ const fn without(magnitude: u32, dropped: u32) -> u32 {
     magnitude.wrapping_add(half + (magnitude >> dropped & 1)) >> dropped << dropped
 }
 
-/// To half precision and back. All cases are worked out and one is taken, so that loops run over several numbers at once.
+/// To half precision and back. All cases are worked out and one is taken, so that loops run over several numbers at
+/// once.
 fn fp16(value: f32) -> f32 {
     /// Below this (2^-14), numbers are multiples of 2^-24.
     const NORMAL: u32 = 0x3880_0000;

@@ -1,5 +1,5 @@
-//! Sparse attention in one processing element: scores of an indexer, the search for the best, and what was chosen side by
-//! side.
+//! Sparse attention in one processing element: scores of an indexer, the search for the best, and what was chosen side
+//! by side.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::group::places;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
 
-/// What stands where there is no token: less than any score, and finite in every format, so that a place without any has
-/// a maximum that a difference can be taken from.
+/// What stands where there is no token: less than any score, and finite in every format, so that a place without any
+/// has a maximum that a difference can be taken from.
 const NOTHING: f32 = -65504.0;
 
 /// `x[e] += vector[e mod width]`.

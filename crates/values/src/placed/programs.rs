@@ -8,7 +8,7 @@ use wafersim_lower::{
     handed_over, lm_head, prefill_embedding, prefill_layer_with, turn_to_head,
 };
 use wafersim_mapping::{LayerMapping, OwnRewrites};
-use wafersim_program::{BufferId, Operand, Program};
+use wafersim_program::{BufferId, Node, Operand, Program};
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 
 use super::tap::Tap;
@@ -314,7 +314,7 @@ impl<'a> Placed<'a> {
         mesh: &mut MeshState,
         write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ValuesError>,
     ) -> Result<Prepared, ValuesError> {
-        let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
+        let is_router = |node: &Node| matches!(node, Node::Operator { name, .. } if name == "router");
         let Some(router) = before.program.body.iter().position(is_router) else {
             return Err(bug(&before, "there is no router".into()));
         };
